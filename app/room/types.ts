@@ -1,0 +1,90 @@
+/**
+ * What the screen knows of a room. The session keeps this state up to date and tells by an
+ * event; elements only read it.
+ */
+import type { ChatMessage } from '../../workers/text/types.ts'
+import type { AnswerStats, Epoch, Sampling } from '../../workers/ring/types.ts'
+
+export interface DeviceView {
+  readonly id: string
+  readonly name: string
+  readonly self: boolean
+  readonly coordinator: boolean
+  readonly engine: 'wasm' | 'webgpu'
+  /** Bytes it lends at most. */
+  readonly memoryBudget: number
+  /** Layers `[from, to)` by the plan, or null when it runs none. */
+  readonly span: { readonly from: number; readonly to: number } | null
+  /** Holds embedding and head. */
+  readonly starter: boolean
+  readonly state: DeviceState
+  /** Measured for one token through one layer; null until measured. */
+  readonly msPerLayer: number | null
+  /** To this device; null for itself or until measured. */
+  readonly rttMs: number | null
+  readonly memoryUsed: number
+}
+
+export type DeviceState =
+  | { readonly kind: 'joining' }
+  | { readonly kind: 'idle' }
+  | { readonly kind: 'fetching'; readonly doneBytes: number; readonly totalBytes: number }
+  | { readonly kind: 'loading'; readonly doneBytes: number; readonly totalBytes: number }
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'failed'; readonly message: string }
+
+export interface Message {
+  readonly id: string
+  readonly role: 'user' | 'assistant'
+  readonly text: string
+  readonly state: 'waiting' | 'streaming' | 'done' | 'stopped' | 'failed'
+  /** For people, when `failed`. */
+  readonly error?: string
+  readonly stats?: AnswerStats & { readonly firstTokenMs: number }
+}
+
+export interface Knock {
+  readonly id: string
+  readonly name: string
+  /** Six digits that both sides show. */
+  readonly digits: string
+}
+
+export type RoomStatus =
+  | { readonly kind: 'connecting' }
+  /** The devices lack memory. */
+  | { readonly kind: 'short'; readonly missingBytes: number }
+  | { readonly kind: 'preparing' }
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'closed'; readonly message: string }
+
+export interface RoomView {
+  readonly status: RoomStatus
+  readonly model: { readonly name: string; readonly layers: number; readonly bytes: number } | null
+  readonly epoch: Epoch | null
+  readonly link: string
+  /** Six letters that only knock. */
+  readonly code: string
+  readonly devices: readonly DeviceView[]
+  readonly messages: readonly Message[]
+  readonly knocks: readonly Knock[]
+  /** The newest thing that people should know, in one sentence. */
+  readonly notice: string | null
+}
+
+/** What the screen can do. Events: `change` whenever `view` is a new object. */
+export interface RoomSession extends EventTarget {
+  readonly view: RoomView
+  ask(text: string): void
+  stop(): void
+  /** Forgets the conversation on this device. */
+  clear(): void
+  admit(knock: string): void
+  deny(knock: string): void
+  rename(name: string): void
+  setMemoryBudget(bytes: number): void
+  setSampling(settings: Partial<Sampling> & { maxTokens?: number; system?: string }): void
+  leave(): Promise<void>
+}
+
+export type { ChatMessage }
