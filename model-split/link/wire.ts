@@ -5,6 +5,8 @@
 import type { Dtype } from '../manifest.ts'
 
 type Bytes = Uint8Array<ArrayBuffer>
+// Every JavaScript host has it, but no TypeScript lib without the DOM declares it.
+declare const TextEncoder: new () => { encode(text: string): Uint8Array<ArrayBuffer> }
 const encoder = new TextEncoder()
 
 /** TensorProto.DataType of each element type. */
@@ -164,16 +166,21 @@ export function externalTensorProto(
   ])
 }
 
-/** A serialized ValueInfoProto of a tensor; a string names a symbolic axis. */
+/**
+ * A serialized ValueInfoProto of a tensor. A string names a symbolic axis, null leaves an
+ * axis open; null for the dims leaves the whole shape open.
+ */
 export function valueInfoProto(
   name: string,
   dtype: Dtype,
-  dims: readonly (number | string)[],
+  dims: readonly (number | string | null)[] | null,
 ): Bytes {
-  const axes = dims.map((dim) =>
-    bytesField(1, typeof dim === 'number' ? varintField(1, dim) : bytesField(2, dim)),
-  )
-  const tensor = concat([varintField(1, DATA_TYPE[dtype]), bytesField(2, concat(axes))])
+  const axis = (dim: number | string | null): Uint8Array => {
+    if (dim === null) return new Uint8Array(0)
+    return typeof dim === 'number' ? varintField(1, dim) : bytesField(2, dim)
+  }
+  const shape = dims && bytesField(2, concat(dims.map((dim) => bytesField(1, axis(dim)))))
+  const tensor = concat([varintField(1, DATA_TYPE[dtype]), ...(shape ? [shape] : [])])
   return concat([bytesField(1, name), bytesField(2, bytesField(1, tensor))])
 }
 
