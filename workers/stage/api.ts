@@ -1,0 +1,75 @@
+/** The stage worker as the page sees it, over comlink. Never exposed to a peer. */
+import type { Manifest } from '../../model-split/manifest.ts'
+import type { AnswerEvent, Ask, Epoch, RingPlan } from '../ring/types.ts'
+import type { EngineKind, LoadProgress, WeightMode } from './types.ts'
+
+export interface OpenOptions {
+  /** Cut folder, ending in '/'; its files are in the shard store. */
+  readonly url: string
+  readonly manifest: Manifest
+  /** This device's id in plans. */
+  readonly self: string
+  /** Bytes that weights and caches may take together. */
+  readonly memoryBudget: number
+  /** `auto`: WebGPU when the probe found it and the canary agrees, else WASM. */
+  readonly engine: EngineKind | 'auto'
+  /** `auto`: the fastest one that fits the budget. */
+  readonly mode: WeightMode | 'auto'
+  /** WASM threads; more than 1 needs cross-origin isolation. */
+  readonly threads: number
+}
+
+export interface PrepareReport {
+  readonly engine: EngineKind
+  readonly mode: WeightMode
+  /** Measured on this device for one token through one layer, ms. */
+  readonly msPerLayer: number
+  /** For embedding, head and sampling of one token, ms; null where it is not the starter. */
+  readonly msStarter: number | null
+  readonly memory: { readonly weights: number; readonly caches: number }
+  /** Why WebGPU does not serve here, in one sentence, or null. */
+  readonly fallback: string | null
+}
+
+/** Running figures of this stage. */
+export interface StageStats {
+  readonly epoch: Epoch
+  readonly msPerLayer: number
+  readonly memory: { readonly weights: number; readonly caches: number }
+  /** Sequences with a cache here. */
+  readonly sequences: number
+  /** Newest measured lap, ms; on the starter only. */
+  readonly lapMs: number | null
+}
+
+export interface StageApi {
+  open(options: OpenOptions): Promise<void>
+  /**
+   * Loads what this device runs under the plan, beside what runs now where memory allows,
+   * checks it with the canary and measures it. Does not serve it yet. Nothing to run: resolves
+   * at once.
+   */
+  prepare(
+    plan: RingPlan,
+    onProgress: (progress: LoadProgress) => void,
+  ): Promise<PrepareReport>
+  /** From now on frames of this epoch are served; those of older ones are dropped. */
+  activate(epoch: Epoch): Promise<void>
+  /**
+   * The frame link to a proven device: its data channel where the browser can transfer it
+   * (in the task that created it), else a port on which the page relays.
+   */
+  connect(device: string, link: RTCDataChannel | MessagePort): Promise<void>
+  disconnect(device: string): Promise<void>
+  /**
+   * Asks the ring; events come until 'end' or 'failed'. Survives a change of the plan: what
+   * was generated is sent along to the new starter and goes on from there.
+   */
+  ask(ask: Ask, onEvent: (event: AnswerEvent) => void): Promise<void>
+  stop(sequence: number): Promise<void>
+  /** Forgets a sequence on every stage. */
+  forget(sequence: number): Promise<void>
+  /** Called about once a second while something runs. */
+  onStats(listener: (stats: StageStats) => void): Promise<void>
+  close(): Promise<void>
+}

@@ -1,0 +1,150 @@
+/**
+ * Runs the golden prompt through what a device has loaded, before it may serve: a graphics
+ * processor can be wrong and finite. The same runs measure its speed.
+ */
+import type { Dtype, Manifest } from '../../model-split/manifest.ts'
+import { inputsOf, outputsOf, segmentsOf, type Span } from '../../model-split/span.ts'
+import { Golden, relativeError } from './golden.ts'
+import type { Engine, EngineKind, TensorData } from './types.ts'
+
+export interface CanaryOptions {
+  readonly engine: Engine
+  readonly manifest: Manifest
+  /** Bytes of golden.bin. */
+  readonly golden: Uint8Array
+  /** As they were loaded. */
+  readonly spans: readonly Span[]
+  /** Milliseconds; `performance.now`. */
+  readonly clock: () => number
+  readonly signal?: AbortSignal
+}
+
+export interface CanaryFigures {
+  /** Worst relative error, where it was and what would have been allowed. */
+  readonly error: number
+  readonly tensor: string
+  readonly tolerance: number
+  /** One token through one layer; NaN where no layer is loaded. */
+  readonly msPerLayer: number
+  /** Embedding and head of one token; null where neither is loaded. */
+  readonly msStarter: number | null
+}
+
+export type CanaryVerdict =
+  | ({ readonly kind: 'ok' } & CanaryFigures)
+  | ({ readonly kind: 'wrong-result'; readonly message: string } & CanaryFigures)
+
+/** No room uses this number: they are (join number << 16) | counter, and not negative. */
+const SEQUENCE = -1
+/** Timed repetitions of the last row; the median counts. */
+const REPETITIONS = 5
+
+/**
+ * What a right runtime may differ by, relative to the largest value of a row.
+ * - float32: the order of additions alone gives 1e-6 a layer, which thirty layers blow up to
+ *   1e-4; a wrong kernel is off by 0.1 or more.
+ * - quantised weights: a runtime may quantise the activations to 8 bits as well, which alone
+ *   is 0.01 of the logits' range.
+ * - float16: 2^-11 a rounding, many roundings a layer.
+ */
+export function toleranceFor(kind: EngineKind, dtype: Dtype, quantised: boolean): number {
+  if (dtype === 'float16' || dtype === 'bfloat16') return 0.1
+  if (quantised) return kind === 'webgpu' ? 0.1 : 0.02
+  return kind === 'webgpu' ? 0.01 : 1e-3
+}
+
+/**
+ * @throws StageError where a run fails. Numbers that differ are a verdict, not an error.
+ */
+export async function runCanary(options: CanaryOptions): Promise<CanaryVerdict> {
+  const { engine, manifest, spans } = options
+  const golden = new Golden(manifest, options.golden)
+  const quantised = Object.values(manifest.blobs).some(
+    (blob) => blob.quantised.length > 0,
+  )
+  let worst = { error: 0, tensor: '', tolerance: 0, share: 0 }
+  const compare = (
+    tensor: string,
+    actual: TensorData | undefined,
+    wanted: TensorData,
+  ): void => {
+    const error = actual ? relativeError(actual, wanted) : Infinity
+    const tolerance = toleranceFor(engine.kind, wanted.dtype, quantised)
+    const share = error / tolerance
+    if (share > worst.share || worst.tensor === '')
+      worst = { error, tensor, tolerance, share }
+  }
+  const times: number[] = []
+  try {
+    for (const [index, span] of spans.entries()) {
+      const names = outputsOf(manifest, span)
+      const read = inputsOf(manifest, span)
+      const run = async (from: number, to: number): Promise<number> => {
+        options.signal?.throwIfAborted()
+        const inputs = new Map(read.map((name) => [name, golden.border(name, from, to)]))
+        const ids = span.embed ? { ids: golden.ids.slice(from, to) } : {}
+        const step = { span: index, sequence: SEQUENCE, position: from, rows: to - from }
+        const start = options.clock()
+        const found = await engine.run({ ...step, inputs, ...ids })
+        const ms = options.clock() - start
+        for (const name of names)
+          compare(name, found.get(name), golden.border(name, from, to))
+        const logits = span.head ? golden.logits(to - 1) : null
+        if (logits) compare(manifest.logits.name, found.get(manifest.logits.name), logits)
+        return ms
+      }
+      const { length } = golden.ids
+      const divides = length > 1 && golden.canDivide([...read, ...names])
+      const last = divides ? length - 1 : 0
+      if (divides) await run(0, last)
+      const laps: number[] = []
+      for (let i = 0; i <= REPETITIONS; i++) laps.push(await run(last, length))
+      // The first one also warms up.
+      times.push(median(laps.slice(1)))
+    }
+  } finally {
+    engine.drop(SEQUENCE)
+  }
+  const { error, tensor, tolerance } = worst
+  const figures = { error, tensor, tolerance, ...speed(manifest, spans, times) }
+  if (worst.share <= 1) return { kind: 'ok', ...figures }
+  const message = `This device computes "${tensor}" wrongly: off by ${show(error)} where ${show(tolerance)} is allowed.`
+  return { kind: 'wrong-result', message, ...figures }
+}
+
+/** Shares the time of a span out between its layers and the rest by their operations. */
+function speed(
+  manifest: Manifest,
+  spans: readonly Span[],
+  times: readonly number[],
+): { msPerLayer: number; msStarter: number | null } {
+  let layerMs = 0
+  let layers = 0
+  let starterMs = 0
+  spans.forEach((span, index) => {
+    const ms = times[index] ?? 0
+    const [start, end] = segmentsOf(manifest, span)
+    const segments = manifest.segments.slice(start, end)
+    const first = span.embed ? 1 : 0
+    const count = span.to - span.from
+    const flops = (some: typeof segments) =>
+      some.reduce((sum, segment) => sum + segment.flops, 0)
+    const all = flops(segments)
+    const inner = flops(segments.slice(first, first + count))
+    const part = count === 0 ? 0 : all > 0 ? inner / all : 1
+    layerMs += ms * part
+    layers += count
+    starterMs += ms * (1 - part)
+  })
+  const starts = spans.some((span) => span.embed || span.head)
+  return { msPerLayer: layerMs / layers, msStarter: starts ? starterMs : null }
+}
+
+function median(numbers: readonly number[]): number {
+  const sorted = numbers.toSorted((a, b) => a - b)
+  return sorted[Math.floor(sorted.length / 2)] ?? NaN
+}
+
+function show(value: number): string {
+  return Number.isFinite(value) ? value.toPrecision(2) : 'infinitely much'
+}

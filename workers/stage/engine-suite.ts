@@ -1,0 +1,335 @@
+/**
+ * What every engine must do, on a real cut model. Free of any test framework, so that a page
+ * can run it in a browser as well.
+ */
+import type { Manifest } from '../../model-split/manifest.ts'
+import { inputsOf, type Span } from '../../model-split/span.ts'
+import { Golden, relativeError } from './golden.ts'
+import { toNumbers } from './tensors.ts'
+import { StageError, type Engine, type ShardReader, type Step } from './types.ts'
+import type { LoadProgress, StageErrorCode, TensorData, WeightMode } from './types.ts'
+
+export interface CutModel {
+  readonly manifest: Manifest
+  readonly reader: ShardReader
+}
+
+export interface SuiteOptions {
+  readonly create: () => Promise<Engine>
+  readonly model: CutModel
+  readonly mode: WeightMode
+  /** Relative error against the golden states (see canary.ts). */
+  readonly tolerance: number
+  /** Relative error between two runs of the same engine that differ in the size of steps. */
+  readonly ownTolerance: number
+}
+
+export interface EngineCheck {
+  readonly name: string
+  /** Throws where the engine falls short. */
+  readonly run: () => Promise<void>
+}
+
+/** Runs a chain of spans as a ring would. */
+class Chain {
+  readonly engine: Engine
+  readonly manifest: Manifest
+  readonly spans: readonly Span[]
+
+  constructor(engine: Engine, manifest: Manifest, spans: readonly Span[]) {
+    this.engine = engine
+    this.manifest = manifest
+    this.spans = spans
+  }
+
+  /** Logits of the last of the new rows. */
+  async logits(
+    sequence: number,
+    position: number,
+    ids: readonly number[],
+  ): Promise<TensorData> {
+    let known = new Map<string, TensorData>()
+    for (const [index, span] of this.spans.entries()) {
+      const inputs = new Map<string, TensorData>()
+      for (const name of inputsOf(this.manifest, span)) {
+        const tensor = known.get(name)
+        if (tensor) inputs.set(name, tensor)
+      }
+      const step: Step = {
+        span: index,
+        sequence,
+        position,
+        rows: ids.length,
+        ids,
+        inputs,
+      }
+      known = new Map([...known, ...(await this.engine.run(step))])
+    }
+    const logits = known.get(this.manifest.logits.name)
+    if (!logits) throw new Error('no logits')
+    return logits
+  }
+
+  async generate(
+    sequence: number,
+    prompt: readonly number[],
+    count: number,
+  ): Promise<number[]> {
+    const ids = [...prompt]
+    let logits = await this.logits(sequence, 0, ids)
+    for (let i = 0; i < count; i++) {
+      ids.push(argmax(logits))
+      logits = await this.logits(sequence, ids.length - 1, ids.slice(-1))
+    }
+    return ids.slice(prompt.length)
+  }
+}
+
+export function engineChecks(options: SuiteOptions): EngineCheck[] {
+  const { create, model, mode, tolerance, ownTolerance } = options
+  const { manifest, reader } = model
+  const whole: Span = { from: 0, to: manifest.layers, embed: true, head: true }
+  const half = Math.ceil(manifest.layers / 2)
+  const ring: Span[] = [
+    { from: 0, to: half, embed: true, head: false },
+    { from: half, to: manifest.layers, embed: false, head: false },
+    { from: manifest.layers, to: manifest.layers, embed: false, head: true },
+  ].filter((span) => span.from < span.to || span.embed || span.head)
+
+  const withChain = async (
+    spans: readonly Span[],
+    use: (chain: Chain) => Promise<void>,
+  ) => {
+    const engine = await create()
+    try {
+      await engine.load({ manifest, reader, spans, mode })
+      await use(new Chain(engine, manifest, spans))
+    } finally {
+      await engine.release()
+    }
+  }
+  const golden = async (): Promise<Golden> =>
+    new Golden(manifest, await reader.file(manifest.golden.file))
+  const check = (
+    name: string,
+    spans: readonly Span[],
+    use: (chain: Chain) => Promise<void>,
+  ) => ({
+    name,
+    run: () => withChain(spans, use),
+  })
+
+  return [
+    check(
+      'prefill and decode give the logits of the uncut model',
+      [whole],
+      async (chain) => {
+        const expected = await golden()
+        const { ids } = expected
+        for (const from of [0, ids.length - 1]) {
+          if (from > 0) await chain.logits(1, 0, ids.slice(0, from))
+          const wanted = expected.logits(ids.length - 1)
+          if (!wanted) throw new Error('no golden logits')
+          near(await chain.logits(1, from, ids.slice(from)), wanted, tolerance)
+        }
+      },
+    ),
+    check('a chain of spans gives the same', ring, async (chain) => {
+      const expected = await golden()
+      const wanted = expected.logits(expected.ids.length - 1)
+      if (!wanted) throw new Error('no golden logits')
+      near(await chain.logits(1, 0, expected.ids), wanted, tolerance)
+    }),
+    check('a prompt in pieces gives what it gives at once', [whole], async (chain) => {
+      const ids = promptOf(manifest, 9)
+      const atOnce = await chain.logits(1, 0, ids)
+      let pieces = await chain.logits(2, 0, ids.slice(0, 4))
+      pieces = await chain.logits(2, 4, ids.slice(4, 6))
+      pieces = await chain.logits(2, 6, ids.slice(6))
+      near(pieces, atOnce, ownTolerance)
+      equal(chain.engine.length(2), 9, 'rows')
+    }),
+    check(
+      'rolling back and going on gives what it gave before',
+      [whole],
+      async (chain) => {
+        if (!canTruncate(manifest)) return
+        const ids = promptOf(manifest, 8)
+        const before = await chain.logits(1, 0, ids)
+        await chain.logits(1, 8, [5 % manifest.vocabulary, 7 % manifest.vocabulary])
+        chain.engine.truncate(1, 6)
+        equal(chain.engine.length(1), 6, 'rows after truncate')
+        near(await chain.logits(1, 6, ids.slice(6)), before, ownTolerance)
+        // A step at an earlier position rolls back by itself.
+        near(await chain.logits(1, 3, ids.slice(3)), before, ownTolerance)
+        equal(chain.engine.length(1), 8, 'rows after rolling back')
+      },
+    ),
+    check('sequences do not see each other', ring, async (chain) => {
+      const one = promptOf(manifest, 5)
+      const two = promptOf(manifest, 7).map((id) => (id + 3) % manifest.vocabulary)
+      const alone = [await chain.generate(1, one, 4), await chain.generate(2, two, 4)]
+      const ids = [[...one], [...two]]
+      let done = [0, 0]
+      for (let i = 0; i < 5; i++)
+        for (const s of [0, 1]) {
+          const fresh = ids[s]?.slice(done[s]) ?? []
+          const logits = await chain.logits(11 + s, done[s] ?? 0, fresh)
+          done = done.with(s, ids[s]?.length ?? 0)
+          if (i < 4) ids[s]?.push(argmax(logits))
+        }
+      equal(ids[0]?.slice(5).join(), alone[0]?.join(), 'tokens of the first sequence')
+      equal(ids[1]?.slice(7).join(), alone[1]?.join(), 'tokens of the second sequence')
+    }),
+    check(
+      'a long answer is the same at once and after its cache has grown',
+      [whole],
+      async (c) => {
+        const length = Math.min(300, manifest.context > 0 ? manifest.context : 300)
+        const ids = promptOf(manifest, length)
+        for (let at = 0; at < length; at += 60) {
+          const piece = ids.slice(at, Math.min(at + 60, length))
+          await c.logits(1, at, piece)
+        }
+        near(
+          await c.logits(1, length - 1, ids.slice(-1)),
+          await c.logits(2, 0, ids),
+          ownTolerance,
+        )
+      },
+    ),
+    check('dropping a sequence frees its cache', [whole], async (chain) => {
+      const { engine } = chain
+      equal(engine.memory().caches, 0, 'caches before')
+      const ids = promptOf(manifest, 6)
+      const first = await chain.logits(1, 0, ids)
+      const held = engine.memory()
+      if (!(held.weights > 0 && held.caches > 0)) throw new Error('memory is not counted')
+      engine.drop(1)
+      engine.drop(99)
+      equal(engine.memory().caches, 0, 'caches after')
+      equal(engine.length(1), 0, 'rows after')
+      near(await chain.logits(1, 0, ids), first, 0)
+    }),
+    check('a gap is refused and the sequence goes on', [whole], async (chain) => {
+      const ids = promptOf(manifest, 6)
+      await refused('gap', () => chain.logits(1, 4, ids.slice(4)))
+      await chain.logits(1, 0, ids.slice(0, 4))
+      await refused('gap', () => chain.logits(1, 5, ids.slice(5)))
+      near(
+        await chain.logits(1, 4, ids.slice(4)),
+        await chain.logits(2, 0, ids),
+        ownTolerance,
+      )
+    }),
+    check('wrong input is refused with a sentence', ring, async ({ engine }) => {
+      const step = { span: 0, sequence: 1, position: 0, rows: 2, inputs: new Map() }
+      const refuse = (wrong: object) =>
+        refused('bad-input', () => engine.run({ ...step, ...wrong }))
+      await refuse({})
+      await refuse({ ids: [1] })
+      await refuse({ ids: [1, manifest.vocabulary] })
+      await refuse({ ids: [1, -1] })
+      await refuse({ ids: [1, 0.5] })
+      await refuse({ ids: [1, 2], span: 9 })
+      await refuse({ ids: [], rows: 0 })
+      await refuse({ ids: [1, 2], rows: NaN })
+      await refuse({ ids: [1, 2], position: -1 })
+      const last = ring.length - 1
+      for (const name of inputsOf(manifest, ring[last] ?? whole)) {
+        const right = (await golden()).border(name, 0, 2)
+        const wrong: (TensorData | undefined)[] = [
+          undefined,
+          { ...right, dims: [...right.dims, 1] },
+          { ...right, dims: right.dims.with(-1, NaN) },
+          { ...right, dtype: right.dtype === 'float32' ? 'float16' : 'float32' },
+          { ...right, bytes: right.bytes.subarray(1) },
+        ]
+        for (const tensor of wrong)
+          await refuse({ span: last, inputs: new Map(tensor ? [[name, tensor]] : []) })
+      }
+    }),
+    {
+      name: 'loading tells how far it is, and can be stopped',
+      run: async () => {
+        const engine = await create()
+        const seen: LoadProgress[] = []
+        const onProgress = (progress: LoadProgress) => void seen.push(progress)
+        await engine.load({ manifest, reader, spans: ring, mode, onProgress })
+        equal(seen.at(-1)?.loadedBytes, seen.at(-1)?.totalBytes, 'bytes at the end')
+        await engine.release()
+        const other = await create()
+        const stop = new AbortController()
+        stop.abort()
+        await refused('aborted', () =>
+          other.load({ manifest, reader, spans: ring, mode, signal: stop.signal }),
+        )
+        await other.release()
+      },
+    },
+    {
+      name: 'after release it holds nothing and refuses to run',
+      run: async () => {
+        const engine = await create()
+        await engine.load({ manifest, reader, spans: [whole], mode })
+        await engine.release()
+        const { weights, caches } = engine.memory()
+        equal(weights + caches, 0, 'bytes')
+        const step = {
+          span: 0,
+          sequence: 1,
+          position: 0,
+          rows: 1,
+          ids: [1],
+          inputs: new Map(),
+        }
+        await refused('bad-input', () => engine.run(step))
+      },
+    },
+  ]
+}
+
+function promptOf({ vocabulary }: Manifest, length: number): number[] {
+  return Array.from({ length }, (_, i) => 1 + ((i * 7919 + 13) % (vocabulary - 1)))
+}
+
+function canTruncate(manifest: Manifest): boolean {
+  return manifest.segments.every(({ caches }) =>
+    caches.every(({ axis }) => axis !== null),
+  )
+}
+
+function argmax(logits: TensorData): number {
+  const values = toNumbers(logits)
+  let best = 0
+  for (let i = 1; i < values.length; i++)
+    if ((values[i] ?? NaN) > (values[best] ?? NaN)) best = i
+  return best
+}
+
+function near(actual: TensorData, expected: TensorData, tolerance: number): void {
+  const error = relativeError(actual, expected)
+  if (!(error <= tolerance))
+    throw new Error(`off by ${error} where ${tolerance} is allowed`)
+}
+
+function equal(actual: unknown, expected: unknown, what: string): void {
+  if (actual !== expected)
+    throw new Error(`${what}: ${String(actual)} is not ${String(expected)}`)
+}
+
+async function refused(
+  code: StageErrorCode,
+  work: () => Promise<unknown>,
+): Promise<void> {
+  try {
+    await work()
+  } catch (error) {
+    if (!(error instanceof StageError)) throw error
+    equal(error.code, code, `kind of "${error.message}"`)
+    if (!/^\S.*\.$/.test(error.message))
+      throw new Error(`no sentence: "${error.message}"`)
+    return
+  }
+  throw new Error(`${code} was not refused`)
+}

@@ -1,0 +1,334 @@
+/** The engine: loads spans, checks steps, keeps the sequences. Runtimes are backends. */
+import { link, type LinkedSpan } from '../../model-split/link/link.ts'
+import type { Manifest } from '../../model-split/manifest.ts'
+import { outputsOf, type Span } from '../../model-split/span.ts'
+import type { Backend, BackendSession } from './backend.ts'
+import { divide } from './divide.ts'
+import { fillFeed } from './session-inputs.ts'
+import { asStageError, withDeadline } from './stage-errors.ts'
+import { checkTensor, dimsFor, rowAxis, slice, type RunSize } from './tensors.ts'
+import { StageError, type Engine, type EngineKind, type LoadOptions } from './types.ts'
+import type { Step, TensorData, WeightMode } from './types.ts'
+import { assembleWeights } from './weights.ts'
+
+/** A phone that needs longer than this to load its span is not worth waiting for. */
+const LOAD_DEADLINE_MS = 180_000
+/** One sequence per run; the shapes are ready for more. */
+const BATCH = 1
+
+interface Part<Kept> {
+  readonly linked: LinkedSpan
+  readonly session: BackendSession<Kept>
+  /** Rows do not depend on each other here: the last one is enough. */
+  readonly lastRowOnly: boolean
+}
+
+interface LoadedSpan<Kept> {
+  readonly parts: readonly Part<Kept>[]
+  readonly outputs: readonly string[]
+  readonly hasCaches: boolean
+  /** False where a recurrent state cannot go back. */
+  readonly canTruncate: boolean
+  readonly sequences: Map<number, Sequence<Kept>>
+}
+
+/** What one span keeps of one sequence. */
+interface Sequence<Kept> {
+  length: number
+  readonly caches: (Kept | null)[]
+}
+
+interface Loaded<Kept> {
+  readonly manifest: Manifest
+  readonly spans: readonly LoadedSpan<Kept>[]
+  readonly weights: number
+}
+
+export interface EngineOptions {
+  readonly loadDeadlineMs?: number
+}
+
+export class StageEngine<Kept> implements Engine {
+  readonly kind: EngineKind
+  readonly #backend: Backend<Kept>
+  readonly #deadline: number
+  #loaded: Loaded<Kept> | null = null
+
+  constructor(backend: Backend<Kept>, options: EngineOptions = {}) {
+    this.kind = backend.kind
+    this.#backend = backend
+    this.#deadline = options.loadDeadlineMs ?? LOAD_DEADLINE_MS
+  }
+
+  async load(options: LoadOptions): Promise<void> {
+    if (this.#loaded)
+      throw new StageError('internal', 'This engine holds a model already.')
+    const stop = new AbortController()
+    const work = this.#open(options, stop.signal)
+    try {
+      const { signal } = options
+      this.#loaded = await withDeadline(work, { ms: this.#deadline, signal })
+    } catch (error) {
+      stop.abort()
+      // What arrives too late is let go as soon as it is there.
+      work.then(releaseAll).catch(() => undefined)
+      throw asStageError(error, 'load')
+    }
+  }
+
+  async run(step: Step): Promise<Map<string, TensorData>> {
+    const { manifest, span, size } = this.#check(step)
+    const sequence = span.sequences.get(step.sequence) ?? {
+      length: 0,
+      caches: span.parts.map(() => null),
+    }
+    span.sequences.set(step.sequence, sequence)
+    const known = new Map(step.inputs)
+    for (const [i, part] of span.parts.entries()) {
+      const { linked, session, lastRowOnly } = part
+      const inputs = inputsFor(manifest, part, known, size, step.ids)
+      const kept = sequence.caches[i] ?? null
+      const result = await session
+        .run({ inputs, kept, size: lastRowOnly ? lastRow(size) : size })
+        .catch((error: unknown) => {
+          sequence.length = Math.min(sequence.length, size.past)
+          throw asStageError(error, 'run')
+        })
+      sequence.caches[i] = result.kept
+      for (const [name, tensor] of result.outputs)
+        known.set(name, name === linked.logits ? lastOf(tensor) : tensor)
+    }
+    sequence.length = size.past + size.rows
+    // Dropped or released while it ran.
+    if (span.sequences.get(step.sequence) !== sequence) disposeAll(span, sequence)
+    const found = new Map<string, TensorData>()
+    for (const name of span.outputs) {
+      const tensor = known.get(name)
+      if (!tensor)
+        throw new StageError('internal', `The model did not compute "${name}".`)
+      found.set(name, tensor)
+    }
+    return found
+  }
+
+  length(sequence: number): number {
+    const spans = this.#loaded?.spans ?? []
+    const cached = spans.filter((span) => span.hasCaches)
+    if (cached.length > 0)
+      return Math.min(...cached.map((span) => span.sequences.get(sequence)?.length ?? 0))
+    return Math.max(0, ...spans.map((span) => span.sequences.get(sequence)?.length ?? 0))
+  }
+
+  truncate(sequence: number, length: number): void {
+    for (const span of this.#loaded?.spans ?? []) truncate(span, sequence, length)
+  }
+
+  drop(sequence: number): void {
+    for (const span of this.#loaded?.spans ?? []) forget(span, sequence)
+  }
+
+  memory(): { weights: number; caches: number } {
+    let caches = 0
+    for (const { parts, sequences } of this.#loaded?.spans ?? [])
+      for (const sequence of sequences.values())
+        parts.forEach(({ session }, i) => {
+          const kept = sequence.caches[i]
+          if (kept) caches += session.bytes(kept)
+        })
+    return { weights: this.#loaded?.weights ?? 0, caches }
+  }
+
+  async release(): Promise<void> {
+    const loaded = this.#loaded
+    this.#loaded = null
+    if (loaded) await releaseAll(loaded)
+    await this.#backend.close()
+  }
+
+  async #open(options: LoadOptions, signal: AbortSignal): Promise<Loaded<Kept>> {
+    const { manifest, reader, mode, onProgress } = options
+    const graph = await reader.file(manifest.graph.file)
+    const parts = options.spans.map((span) =>
+      divide(manifest, span, mode, this.#backend.sessionBytes).map((part) =>
+        link(manifest, graph, part, mode),
+      ),
+    )
+    const totalBytes = parts
+      .flat()
+      .reduce((sum, part) => sum + bytesOf(manifest, part), 0)
+    let loadedBytes = 0
+    const onShard = (bytes: number): void => {
+      loadedBytes += bytes
+      onProgress?.({ loadedBytes, totalBytes })
+    }
+    const spans: LoadedSpan<Kept>[] = []
+    const opened: Part<Kept>[] = []
+    try {
+      for (const [i, span] of options.spans.entries()) {
+        const start = opened.length
+        for (const linked of parts[i] ?? []) {
+          const session = await this.#openPart(options, linked, mode, { signal, onShard })
+          opened.push({ linked, session, lastRowOnly: isRowwise(linked) })
+          if (signal.aborted)
+            throw new StageError('aborted', 'Loading the model was stopped.')
+        }
+        spans.push(loadedSpan(manifest, span, opened.slice(start)))
+      }
+    } catch (error) {
+      await Promise.allSettled(opened.map(({ session }) => session.release()))
+      throw error
+    }
+    const weights = parts
+      .flat()
+      .reduce((sum, part) => sum + bytesOf(manifest, part, mode), 0)
+    return { manifest, spans, weights }
+  }
+
+  /** A function of its own, so that the weight buffers are free as soon as it returns. */
+  async #openPart(
+    { manifest, reader }: LoadOptions,
+    linked: LinkedSpan,
+    mode: WeightMode,
+    watch: { signal: AbortSignal; onShard: (bytes: number) => void },
+  ): Promise<BackendSession<Kept>> {
+    const weights = await assembleWeights(manifest, linked.externalData, reader, watch)
+    return this.#backend.open(linked, weights, mode)
+  }
+
+  /** Refuses what cannot run, before anything is computed. */
+  #check(step: Step): { manifest: Manifest; span: LoadedSpan<Kept>; size: RunSize } {
+    const manifest = this.#loaded?.manifest
+    const span = this.#loaded?.spans[step.span]
+    if (!manifest || !span)
+      throw badInput('This device does not run that part of the model')
+    const { position, rows } = step
+    if (
+      !Number.isSafeInteger(rows) ||
+      rows < 1 ||
+      !Number.isSafeInteger(position) ||
+      position < 0
+    )
+      throw badInput('A step without rows or with a wrong position was asked for')
+    if (manifest.context > 0 && position + rows > manifest.context)
+      throw badInput(
+        `This chat is longer than the ${manifest.context} tokens the model can read`,
+      )
+    if (step.ids?.some((id) => id >= manifest.vocabulary))
+      throw badInput('A token id is not in the vocabulary of the model')
+    const length = span.sequences.get(step.sequence)?.length ?? 0
+    if (span.hasCaches && position > length)
+      throw new StageError(
+        'gap',
+        `Rows ${length} to ${position} of this chat are missing here; they are sent again.`,
+      )
+    if (position < length) truncate(span, step.sequence, position)
+    if (span.hasCaches && position > 0 && !span.sequences.has(step.sequence))
+      throw new StageError(
+        'gap',
+        'This model cannot take back single words; the chat is read again from its start.',
+      )
+    return { manifest, span, size: { batch: BATCH, rows, past: position } }
+  }
+}
+
+function loadedSpan<Kept>(
+  manifest: Manifest,
+  span: Span,
+  parts: readonly Part<Kept>[],
+): LoadedSpan<Kept> {
+  const caches = parts.flatMap(({ linked }) => linked.caches)
+  const outputs = outputsOf(manifest, span)
+  return {
+    parts,
+    outputs: span.head ? [...outputs, manifest.logits.name] : outputs,
+    hasCaches: caches.length > 0,
+    canTruncate: caches.every((cache) => cache.axis !== null),
+    sequences: new Map(),
+  }
+}
+
+function isRowwise({ logits, caches, feeds, inputs }: LinkedSpan): boolean {
+  return (
+    logits !== null &&
+    caches.length === 0 &&
+    Object.keys(feeds).length === 0 &&
+    Object.values(inputs).every(({ dims }) => rowAxis(dims) !== null)
+  )
+}
+
+/** Everything a part reads but its caches. */
+function inputsFor<Kept>(
+  manifest: Manifest,
+  { linked, lastRowOnly }: Part<Kept>,
+  known: ReadonlyMap<string, TensorData>,
+  size: RunSize,
+  ids: readonly number[] | undefined,
+): Map<string, TensorData> {
+  const inputs = new Map<string, TensorData>()
+  for (const [name, feed] of Object.entries(linked.feeds))
+    inputs.set(name, fillFeed(name, feed, size, ids))
+  for (const [name, { dims }] of Object.entries(linked.inputs)) {
+    const dtype = manifest.tensors[name]?.dtype ?? 'float32'
+    const tensor = checkTensor(name, known.get(name), dtype, dimsFor(dims, size))
+    const axis = rowAxis(dims)
+    const narrow = lastRowOnly && axis !== null
+    inputs.set(name, narrow ? slice(tensor, axis, size.rows - 1, size.rows) : tensor)
+  }
+  return inputs
+}
+
+function lastRow({ batch, rows, past }: RunSize): RunSize {
+  return { batch, rows: 1, past: past + rows - 1 }
+}
+
+/** Logits `[…, rows, vocabulary]` of the last row. */
+function lastOf(logits: TensorData): TensorData {
+  const axis = logits.dims.length - 2
+  const rows = logits.dims[axis] ?? 1
+  return slice(logits, axis, rows - 1, rows)
+}
+
+function truncate<Kept>(span: LoadedSpan<Kept>, sequence: number, length: number): void {
+  const kept = span.sequences.get(sequence)
+  if (!kept || kept.length <= length) return
+  if (length <= 0 || !span.canTruncate) forget(span, sequence)
+  else kept.length = length
+}
+
+function forget<Kept>(span: LoadedSpan<Kept>, sequence: number): void {
+  const kept = span.sequences.get(sequence)
+  span.sequences.delete(sequence)
+  if (kept) disposeAll(span, kept)
+}
+
+function disposeAll<Kept>({ parts }: LoadedSpan<Kept>, { caches }: Sequence<Kept>): void {
+  parts.forEach(({ session }, i) => {
+    const kept = caches[i]
+    if (kept) session.dispose(kept)
+    caches[i] = null
+  })
+}
+
+async function releaseAll<Kept>({ spans }: Loaded<Kept>): Promise<void> {
+  for (const span of spans) {
+    for (const sequence of [...span.sequences.keys()]) forget(span, sequence)
+    await Promise.allSettled(span.parts.map(({ session }) => session.release()))
+  }
+}
+
+/** Bytes of the blobs that a part reads: as stored, or as held in a mode. */
+function bytesOf(
+  manifest: Manifest,
+  { externalData }: LinkedSpan,
+  mode?: WeightMode,
+): number {
+  const blobs = new Set(externalData.map(({ blob }) => blob))
+  return [...blobs].reduce((sum, id) => {
+    const blob = manifest.blobs[id]
+    return sum + ((mode ? blob?.resident[mode] : blob?.bytes) ?? 0)
+  }, 0)
+}
+
+function badInput(what: string): StageError {
+  return new StageError('bad-input', `${what}; ask again.`)
+}
