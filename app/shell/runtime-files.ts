@@ -1,0 +1,21 @@
+/** Which files of ONNX Runtime an engine loads; the build gives them their hashed names. */
+import asyncifyMjs from 'onnxruntime-web/ort-wasm-simd-threaded.asyncify.mjs?url'
+import asyncifyWasm from 'onnxruntime-web/ort-wasm-simd-threaded.asyncify.wasm?url'
+import jspiMjs from 'onnxruntime-web/ort-wasm-simd-threaded.jspi.mjs?url'
+import jspiWasm from 'onnxruntime-web/ort-wasm-simd-threaded.jspi.wasm?url'
+import plainMjs from 'onnxruntime-web/ort-wasm-simd-threaded.mjs?url'
+import plainWasm from 'onnxruntime-web/ort-wasm-simd-threaded.wasm?url'
+
+/** `wasm`; or WebGPU with the browser's own stack switching (`jspi`) or without. */
+export type RuntimeBundle = 'wasm' | 'jspi' | 'asyncify'
+
+const FILES: Record<RuntimeBundle, readonly string[]> = {
+  wasm: [plainMjs, plainWasm],
+  jspi: [jspiMjs, jspiWasm],
+  asyncify: [asyncifyMjs, asyncifyWasm],
+}
+
+/** Absolute URLs. */
+export function runtimeFiles(bundle: RuntimeBundle, base: string): string[] {
+  return FILES[bundle].map((file) => new URL(file, base).href)
+}

@@ -1,0 +1,3 @@
+import { installDefaultPolicy } from './trusted-types.ts'
+
+installDefaultPolicy(globalThis, location.origin)

@@ -1,0 +1,20 @@
+/** All that the screens need from outside; given once by main.ts. */
+import type { StorageReport } from '../../workers/shards/types.ts'
+import type { Rooms } from './rooms.ts'
+
+/** What this browser can lend. */
+export interface Preflight {
+  readonly engine: 'wasm' | 'webgpu'
+  /** Bytes that it can lend at most. */
+  readonly memoryBytes: number
+  /** One sentence each, for people: what will not work here and what helps. */
+  readonly problems: readonly string[]
+}
+
+export interface Services {
+  readonly rooms: Rooms
+  readonly preflight: () => Promise<Preflight>
+  readonly storage: () => Promise<StorageReport>
+  /** Deletes the weights of one model from this device. */
+  readonly removeModel: (url: string) => Promise<void>
+}
