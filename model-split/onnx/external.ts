@@ -45,9 +45,7 @@ export class ExternalFiles {
       )
     if (offset + length > size)
       throw new ModelError(
-        offset >= size && length > 0
-          ? `Tensor "${name}" starts at byte ${offset} of ${file}, which has only ${size} bytes; download or export the model again.`
-          : `The data file ${file} is too short for tensor "${name}": it has ${size} bytes instead of at least ${offset + length}; download it again.`,
+        `The data file ${file} is too short: tensor "${name}" needs bytes ${offset} to ${offset + length}, but it has only ${size}; download or export the model again.`,
       )
     return { kind: 'file', file, offset, length }
   }

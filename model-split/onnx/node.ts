@@ -94,18 +94,14 @@ function checkAttributes(
   file: MessageFile,
   attributes: ReadonlyMap<string, Attribute>,
 ): void {
-  for (const [name, { kind, value }] of named(attributes))
-    if (kind === 'tensor' && value.data.kind === 'file' && value.data.file !== file.path)
+  for (const [name, attribute] of attributes) {
+    if (attribute.kind !== 'tensor') continue
+    const { data } = attribute.value
+    if (data.kind === 'file' && data.file !== file.path)
       throw new ModelError(
-        `${what} keeps its attribute "${name}" in ${value.data.file}, which Choir cannot cut; export the model with that tensor as an initialiser.`,
+        `${what} keeps its attribute "${name}" in ${data.file}, which Choir cannot cut; export the model with that tensor as an initialiser.`,
       )
-}
-
-function* named(
-  attributes: ReadonlyMap<string, Attribute>,
-): Generator<[string, Attribute & { kind: 'tensor' }]> {
-  for (const [name, attribute] of attributes)
-    if (attribute.kind === 'tensor') yield [name, attribute]
+  }
 }
 
 interface ReadAttribute {

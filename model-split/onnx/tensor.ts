@@ -115,7 +115,9 @@ async function fieldsOf(file: MessageFile, extent: Extent): Promise<Raw> {
 
 function collect(typed: Typed | null, field: Field): Typed {
   const all =
-    typed?.field === field.number ? typed : { field: field.number, extents: [], single: [] }
+    typed?.field === field.number
+      ? typed
+      : { field: field.number, extents: [], single: [] }
   if (field.wire === 'bytes') all.extents.push(field.payload)
   else all.single.push(field.value)
   return all

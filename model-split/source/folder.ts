@@ -2,7 +2,7 @@
 import { open, readdir, realpath, stat } from 'node:fs/promises'
 import { basename, dirname, join, relative, sep } from 'node:path'
 import { checkPath } from './path.ts'
-import { SourceError, type ModelSource } from './source.ts'
+import { SourceError, readText, type ModelSource } from './source.ts'
 
 const MOST_FILES = 10_000
 
@@ -11,7 +11,10 @@ const MOST_FILES = 10_000
  * is the hub's download cache, whose `snapshots/<revision>` links into `blobs` beside it.
  * @throws SourceError unless it is a folder
  */
-export async function openFolder(path: string, signal?: AbortSignal): Promise<ModelSource> {
+export async function openFolder(
+  path: string,
+  signal?: AbortSignal,
+): Promise<ModelSource> {
   const info = await stat(path).catch(() => null)
   if (!info) throw new SourceError(`There is no folder ${path}.`)
   if (!info.isDirectory())
@@ -79,7 +82,7 @@ class Folder implements ModelSource {
           `${path} ends at byte ${size}, but bytes ${offset} to ${offset + length} were wanted; download it again.`,
         )
       const bytes = new Uint8Array(length)
-      for (let got = 0; got < length; ) {
+      for (let got = 0; got < length;) {
         this.signal?.throwIfAborted()
         const { bytesRead } = await handle.read(bytes, got, length - got, offset + got)
         if (bytesRead === 0)
@@ -92,10 +95,8 @@ class Folder implements ModelSource {
     }
   }
 
-  async text(path: string): Promise<string | null> {
-    const size = await this.size(path)
-    if (size === null) return null
-    return new TextDecoder().decode(await this.read(path, 0, size))
+  text(path: string): Promise<string | null> {
+    return readText(this, path)
   }
 
   close(): Promise<void> {

@@ -24,3 +24,18 @@ export interface ModelSource {
 export class SourceError extends Error {
   override readonly name = 'SourceError'
 }
+
+/** The longest text that is read whole, in bytes; tokenizers take up to 40 MB. */
+export const LONGEST_TEXT = 128 * 2 ** 20
+
+/** A whole text file of the source, or null if there is none. */
+export async function readText(
+  source: ModelSource,
+  path: string,
+): Promise<string | null> {
+  const size = await source.size(path)
+  if (size === null) return null
+  if (size > LONGEST_TEXT)
+    throw new SourceError(`${path} has ${size} bytes, too many for a text file.`)
+  return new TextDecoder().decode(await source.read(path, 0, size))
+}
