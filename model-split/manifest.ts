@@ -145,10 +145,17 @@ const quantised = v.strictObject({
   zeros: v.nullable(count),
   /** Offset of the float32 `[k, n]` matrix in the blob's dense form. */
   dense: count,
-  /** Offsets in the blob's lean form: int8 `[k, n]` and float32 scales `[k/block, n]`. */
-  lean: v.strictObject({ q: count, scales: count }),
+  /**
+   * Offsets in the blob's lean form: int8 `[k, n]` and float32 scales `[k/block, n]`; null
+   * where the graph stays packed in lean mode too (8 bits with zero points, old opsets).
+   */
+  lean: v.nullable(v.strictObject({ q: count, scales: count })),
 })
 export type Quantised = v.InferOutput<typeof quantised>
+
+const form = v.picklist(['packed', 'dense', 'lean'])
+/** How quantised weights are kept: as exported, as fp32, or as int8 with scales. */
+export type WeightForm = v.InferOutput<typeof form>
 
 /** Weights that are loaded together; graph pieces name it as external data location. */
 const blob = v.strictObject({
@@ -158,10 +165,13 @@ const blob = v.strictObject({
   tensors: v.array(
     v.strictObject({ name: v.string(), dtype, dims: v.array(count), offset: count, bytes: count }),
   ),
-  /** External data location `<blob>#dense` and `<blob>#lean` hold the derived forms. */
   quantised: v.array(quantised),
+  /** Length of the derived forms. Locations are `externalPath(blob, form)` (link/paths.ts). */
   denseBytes: count,
   leanBytes: count,
+  /** By mode of the span: which forms its graph names, and the bytes resident then. */
+  forms: v.strictObject({ packed: v.array(form), dense: v.array(form), lean: v.array(form) }),
+  resident: v.strictObject({ packed: count, dense: count, lean: count }),
 })
 export type WeightBlob = v.InferOutput<typeof blob>
 
@@ -184,6 +194,8 @@ export const manifestSchema = v.strictObject({
   context: count,
   /** Token ids that end an answer. */
   eos: v.array(count),
+  /** Whether the graph runs more than one sequence at once (B > 1). */
+  batch: v.boolean(),
   logits: v.strictObject({
     name: v.string(),
     dtype,

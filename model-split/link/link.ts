@@ -1,0 +1,105 @@
+/** Links a span into one ONNX model by concatenating bytes: no protobuf library needed. */
+import type { Affine, Cache, Dtype, Feed, Manifest, WeightForm } from '../manifest.ts'
+import { cachesOf, feedsOf, inputsOf, outputsOf, piecesOf, type Span } from '../span.ts'
+import { externalPath } from './paths.ts'
+import { concat, graphField, modelProto, valueInfoProto } from './wire.ts'
+
+export interface LinkedSpan {
+  /** A serialized ModelProto without weights. */
+  readonly model: Uint8Array
+  /** External data the model names; `path` is what the graph calls it. */
+  readonly externalData: readonly {
+    readonly path: string
+    readonly blob: string
+    readonly form: WeightForm
+  }[]
+  readonly feeds: Readonly<Record<string, Feed>>
+  readonly caches: readonly Cache[]
+  /** Border tensors read and given, with shapes in B, S and P. */
+  readonly inputs: Readonly<Record<string, { readonly dtype: Dtype; readonly dims: readonly Affine[] }>>
+  readonly outputs: readonly string[]
+  /** Name of the logits output where the span has the head. */
+  readonly logits: string | null
+}
+
+/** Graph fields added to a span, to look inside it (used to measure a cut). */
+export interface Extra {
+  readonly fields: readonly Uint8Array[]
+  readonly outputs: readonly { readonly name: string; readonly dtype: Dtype }[]
+}
+
+/**
+ * @param graph the bytes of graph.bin.
+ * @param mode which form quantised weights take.
+ */
+export function link(
+  manifest: Manifest,
+  graph: Uint8Array,
+  span: Span,
+  mode: WeightForm,
+  extra: Extra = { fields: [], outputs: [] },
+): LinkedSpan {
+  const fields: Uint8Array[] = []
+  const blobs = new Set<string>()
+  const cut = ([offset, length]: readonly [number, number]): Uint8Array => {
+    if (offset + length > graph.byteLength)
+      throw new Error('graph.bin is shorter than its manifest says; download the model again.')
+    return graph.subarray(offset, offset + length)
+  }
+  for (const id of piecesOf(manifest, span)) {
+    const piece = manifest.pieces[id]
+    if (!piece) continue
+    fields.push(cut(piece.at))
+    if (piece.variants) fields.push(cut(piece.variants[mode]))
+    piece.blobs.forEach((blob) => blobs.add(blob))
+  }
+  const inputs: Record<string, { dtype: Dtype; dims: readonly Affine[] }> = {}
+  for (const name of inputsOf(manifest, span)) {
+    const tensor = manifest.tensors[name]
+    if (tensor) inputs[name] = tensor
+  }
+  const feeds: Record<string, Feed> = {}
+  for (const name of feedsOf(manifest, span)) {
+    const feed = manifest.feeds[name]
+    if (!feed) throw new Error(`manifest.json names an input "${name}" that it does not describe.`)
+    feeds[name] = feed
+  }
+  const caches = cachesOf(manifest, span)
+  const outputs = outputsOf(manifest, span)
+  const logits = span.head ? manifest.logits.name : null
+  const input = (name: string, { dtype, dims }: { dtype: Dtype; dims: readonly Affine[] }): void => {
+    fields.push(graphField('input', valueInfoProto(name, dtype, dims.map(symbol))))
+  }
+  const output = (name: string, dtype: Dtype): void => {
+    // Without a shape: the runtime infers it.
+    fields.push(graphField('output', valueInfoProto(name, dtype, null)))
+  }
+  Object.entries(inputs).forEach(([name, tensor]) => input(name, tensor))
+  Object.entries(feeds).forEach(([name, feed]) => input(name, feed))
+  caches.forEach((cache) => input(cache.input, cache))
+  for (const name of outputs) {
+    const tensor = manifest.tensors[name]
+    if (tensor) output(name, tensor.dtype)
+  }
+  caches.forEach((cache) => output(cache.output, cache.dtype))
+  if (logits !== null) output(logits, manifest.logits.dtype)
+  extra.outputs.forEach(({ name, dtype }) => output(name, dtype))
+  const externalData = [...blobs].flatMap((blob) =>
+    (manifest.blobs[blob]?.forms[mode] ?? []).map((form) => ({
+      path: externalPath(blob, form),
+      blob,
+      form,
+    })),
+  )
+  const model = modelProto(cut(manifest.header), concat([...fields, ...extra.fields]))
+  return { model, externalData, feeds, caches, inputs, outputs, logits }
+}
+
+/** A fixed axis as a number, one that changes from run to run by name. */
+function symbol([constant, batch, rows, past]: Affine): number | string {
+  if (batch === 0 && rows === 0 && past === 0) return constant
+  return `${constant}+${batch}B+${rows}S+${past}P`
+}
+
+/** @deprecated use WeightForm */
+export type LinkMode = WeightForm

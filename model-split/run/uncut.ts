@@ -1,0 +1,47 @@
+/** The model as exported, in the same runtime: the reference for every cut. */
+import { posix } from 'node:path'
+import type { Manifest } from '../manifest.ts'
+import { ModelError } from '../onnx/error.ts'
+import { readModel } from '../onnx/read.ts'
+import { findRoles } from '../cut/roles.ts'
+import { runtimeError } from '../cut/measure.ts'
+import type { ModelSource } from '../source/source.ts'
+import { GraphRunner, type Optimisation } from './runner.ts'
+
+/** The WebAssembly heap ends at 4 GiB; an uncut model must fit with room to run. */
+const MOST_BYTES = 3.5 * 2 ** 30
+
+export async function openUncut(
+  source: ModelSource,
+  file: string,
+  manifest: Manifest,
+  optimisation: Optimisation,
+): Promise<GraphRunner> {
+  const { graph } = await readModel(source, file)
+  const outside = new Set<string>()
+  for (const { data } of graph.initializers.values())
+    if (data.kind === 'file' && data.file !== file) outside.add(data.file)
+  const sizes = await Promise.all([file, ...outside].map((path) => source.size(path)))
+  const total = sizes.reduce<number>((sum, size) => sum + (size ?? 0), 0)
+  if (total > MOST_BYTES)
+    throw new ModelError(
+      `The uncut model has ${(total / 2 ** 30).toFixed(1)} GiB, more than one WebAssembly heap holds, so --verify cannot compare with it; cut it without --verify.`,
+    )
+  const whole = async (path: string): Promise<Uint8Array> =>
+    source.read(path, 0, (await source.size(path)) ?? 0)
+  const externalData = []
+  for (const path of outside)
+    externalData.push({ path: posix.relative(posix.dirname(file), path), data: await whole(path) })
+  const { feeds } = findRoles(graph)
+  const caches = manifest.segments.flatMap((segment) => segment.caches)
+  try {
+    return await GraphRunner.open(
+      await whole(file),
+      { feeds: Object.fromEntries(feeds), caches },
+      externalData,
+      optimisation,
+    )
+  } catch (error) {
+    throw runtimeError(error)
+  }
+}
