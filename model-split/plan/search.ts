@@ -1,0 +1,111 @@
+/** From the two solvers' answers (smallest sum, smallest maximum) to the planner's aims. */
+import type { Found, Solver, Wanted } from './dp.ts'
+import { busyTables, capped } from './tables.ts'
+import type { Hop, Tables, TimeTables } from './tables.ts'
+
+export interface Aim {
+  readonly load: 'lap' | 'stage'
+  /** Sequences that share the ring under load `stage`. */
+  readonly inFlight: number
+}
+
+/** What a ring costs, in units of the tables. */
+export interface RingTimes {
+  readonly lap: number
+  readonly busiest: number
+}
+
+export interface Ring extends RingTimes {
+  readonly hops: readonly Hop[]
+  /** What is smallest: a lap, or the time per token of all sequences together. */
+  readonly value: number
+  readonly effort: number
+}
+
+/**
+ * Time between two tokens of the room. A ring with n sequences in flight gives n tokens per
+ * lap until its busiest stage or link has no pause left (the cycle time of a closed queue
+ * with constant service times).
+ */
+export function aimValue({ load, inFlight }: Aim, { lap, busiest }: RingTimes): number {
+  return load === 'lap' ? lap : Math.max(busiest, lap / inFlight)
+}
+
+/** Lap and busiest stage or link of a ring; Infinity where it is not possible. */
+export function ringTimes(tables: TimeTables, hops: readonly Hop[]): RingTimes {
+  const { devices, layers } = tables
+  let lap = 0
+  let busiest = 0
+  hops.forEach(({ device, from, to }, i) => {
+    const own =
+      i === 0
+        ? tables.start[device]?.[to]
+        : tables.span[device]?.[from * (layers + 1) + to]
+    lap += own ?? Infinity
+    busiest = Math.max(busiest, own ?? Infinity)
+    const next = hops[(i + 1) % hops.length]
+    if (!next || hops.length === 1) return
+    const pair = device * devices + next.device
+    lap += tables.link[pair]?.[to] ?? Infinity
+    busiest = Math.max(busiest, tables.busy[pair]?.[to] ?? Infinity)
+  })
+  return { lap, busiest }
+}
+
+/**
+ * The best ring for the aim, or null. Under load `stage` the least busy ring may have a long
+ * lap. The smallest lap among rings that are nowhere busier than some bound falls as the bound
+ * rises, so the best bound is where the two meet; ties go to the smaller lap.
+ */
+export function bestRing(
+  tables: TimeTables,
+  aim: Aim,
+  solver: Solver,
+  wanted: Omit<Wanted, 'combine'>,
+): Ring | null {
+  let effort = 0
+  const solve = (t: Tables, combine: Wanted['combine']): Found | null => {
+    const found = solver(t, { ...wanted, combine })
+    effort += found?.effort ?? 0
+    return found
+  }
+  const ring = (hops: readonly Hop[]): Ring => {
+    const times = ringTimes(tables, hops)
+    return { ...times, hops, value: aimValue(aim, times), effort }
+  }
+  if (aim.load === 'lap') {
+    const found = solve(tables, 'sum')
+    return found && ring(found.hops)
+  }
+  const least = solve(busyTables(tables), 'max')
+  if (!least) return null
+  const lapUpTo = (bound: number): Ring => {
+    const found = solve(capped(tables, bound), 'sum')
+    return ring(found?.hops ?? least.hops)
+  }
+  let best = lapUpTo(least.value)
+  if (best.value > best.busiest) {
+    const bounds = busyTimes(tables, least.value, best.value)
+    let [low, high] = [0, bounds.length]
+    while (low < high) {
+      const middle = (low + high) >> 1
+      const bound = bounds[middle] ?? Infinity
+      const next = lapUpTo(bound)
+      if (next.value < best.value) best = next
+      if (next.lap / aim.inFlight <= bound) high = middle
+      else low = middle + 1
+    }
+    const last = lapUpTo(Math.floor(best.value))
+    if (last.value < best.value || (last.value === best.value && last.lap < best.lap))
+      best = last
+  }
+  return { ...best, effort }
+}
+
+/** All times that a stage or link can be busy for, above `least` and up to `most`, sorted. */
+function busyTimes(tables: TimeTables, least: number, most: number): number[] {
+  const times = new Set<number>()
+  for (const table of [...tables.span, ...tables.start, ...tables.busy])
+    for (const x of table) if (x > least && x <= most) times.add(x)
+  return [...times].sort((a, b) => a - b)
+}
