@@ -35,6 +35,8 @@ interface LoadedSpan<Kept> {
 /** What one span keeps of one sequence. */
 interface Sequence<Kept> {
   length: number
+  /** `dropped` while running: its caches are freed when the run is over. */
+  state: 'idle' | 'running' | 'dropped'
   readonly caches: (Kept | null)[]
 }
 
@@ -78,37 +80,52 @@ export class StageEngine<Kept> implements Engine {
 
   async run(step: Step): Promise<Map<string, TensorData>> {
     const { manifest, span, size } = this.#check(step)
-    const sequence = span.sequences.get(step.sequence) ?? {
+    const sequence: Sequence<Kept> = span.sequences.get(step.sequence) ?? {
       length: 0,
+      state: 'idle',
       caches: span.parts.map(() => null),
     }
+    if (sequence.state === 'running')
+      throw new StageError('internal', 'This chat is being worked on already; try again.')
     span.sequences.set(step.sequence, sequence)
+    sequence.state = 'running'
+    let reached = Math.min(sequence.length, size.past)
+    try {
+      const known = await this.#runParts(manifest, span, sequence, step, size)
+      reached = size.past + size.rows
+      return pick(known, span.outputs)
+    } catch (error) {
+      throw asStageError(error, 'run')
+    } finally {
+      sequence.length = reached
+      if (isDropped(sequence)) disposeAll(span, sequence)
+      else {
+        sequence.state = 'idle'
+        if (reached === 0) forget(span, step.sequence)
+      }
+    }
+  }
+
+  /** All tensors known after the last part. */
+  async #runParts(
+    manifest: Manifest,
+    span: LoadedSpan<Kept>,
+    sequence: Sequence<Kept>,
+    step: Step,
+    size: RunSize,
+  ): Promise<Map<string, TensorData>> {
     const known = new Map(step.inputs)
     for (const [i, part] of span.parts.entries()) {
       const { linked, session, lastRowOnly } = part
       const inputs = inputsFor(manifest, part, known, size, step.ids)
       const kept = sequence.caches[i] ?? null
-      const result = await session
-        .run({ inputs, kept, size: lastRowOnly ? lastRow(size) : size })
-        .catch((error: unknown) => {
-          sequence.length = Math.min(sequence.length, size.past)
-          throw asStageError(error, 'run')
-        })
+      const rows = lastRowOnly ? lastRow(size) : size
+      const result = await session.run({ inputs, kept, size: rows })
       sequence.caches[i] = result.kept
       for (const [name, tensor] of result.outputs)
         known.set(name, name === linked.logits ? lastOf(tensor) : tensor)
     }
-    sequence.length = size.past + size.rows
-    // Dropped or released while it ran.
-    if (span.sequences.get(step.sequence) !== sequence) disposeAll(span, sequence)
-    const found = new Map<string, TensorData>()
-    for (const name of span.outputs) {
-      const tensor = known.get(name)
-      if (!tensor)
-        throw new StageError('internal', `The model did not compute "${name}".`)
-      found.set(name, tensor)
-    }
-    return found
+    return known
   }
 
   length(sequence: number): number {
@@ -298,7 +315,26 @@ function truncate<Kept>(span: LoadedSpan<Kept>, sequence: number, length: number
 function forget<Kept>(span: LoadedSpan<Kept>, sequence: number): void {
   const kept = span.sequences.get(sequence)
   span.sequences.delete(sequence)
-  if (kept) disposeAll(span, kept)
+  if (kept?.state === 'running') kept.state = 'dropped'
+  else if (kept) disposeAll(span, kept)
+}
+
+/** A function, because the compiler does not expect a change during an await. */
+function isDropped({ state }: { readonly state: Sequence<unknown>['state'] }): boolean {
+  return state === 'dropped'
+}
+
+function pick(
+  known: ReadonlyMap<string, TensorData>,
+  names: readonly string[],
+): Map<string, TensorData> {
+  const found = new Map<string, TensorData>()
+  for (const name of names) {
+    const tensor = known.get(name)
+    if (!tensor) throw new StageError('internal', `The model did not compute "${name}".`)
+    found.set(name, tensor)
+  }
+  return found
 }
 
 function disposeAll<Kept>({ parts }: LoadedSpan<Kept>, { caches }: Sequence<Kept>): void {

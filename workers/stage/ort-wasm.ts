@@ -1,20 +1,26 @@
-/** Loads the WASM runtime in a browser, late: in a chunk of its own. */
-import mjs from 'onnxruntime-web/ort-wasm-simd-threaded.mjs?url'
-import wasm from 'onnxruntime-web/ort-wasm-simd-threaded.wasm?url'
-import type { Ort } from './ort-tensors.ts'
+/** Loads the WASM runtime in a browser, late: 14 MB that many devices never need. */
+import moduleUrl from 'onnxruntime-web/ort-wasm-simd-threaded.mjs?url'
+import wasmUrl from 'onnxruntime-web/ort-wasm-simd-threaded.wasm?url'
+import { startModule, type HeapFactory, type HeapModule } from './heap-module.ts'
+
+let started: Promise<HeapModule> | null = null
 
 /**
- * @param threads more than 1 takes effect only where the page is cross-origin isolated; fixed
- * by the first session of the worker.
+ * Starts the runtime, once per worker.
+ * @param threads more than 1 takes effect only where the page is cross-origin isolated, and
+ * only on the first call. Threads load the runtime's own file, never our worker.
  */
-export async function loadWasmRuntime(threads: number): Promise<Ort> {
-  const ort = await import('onnxruntime-web/wasm')
-  // With addresses of their own the runtime's threads do not start our worker again.
+export function loadWasmRuntime(threads: number): Promise<HeapModule> {
+  started ??= start(self.crossOriginIsolated ? Math.max(1, threads) : 1)
+  // A failed start (offline, say) may be tried again.
+  started.catch(() => (started = null))
+  return started
+}
+
+async function start(threads: number): Promise<HeapModule> {
   const here = self.location.href
-  ort.env.wasm.wasmPaths = {
-    mjs: new URL(mjs, here).href,
-    wasm: new URL(wasm, here).href,
+  const module = (await import(/* @vite-ignore */ new URL(moduleUrl, here).href)) as {
+    readonly default: HeapFactory
   }
-  ort.env.wasm.numThreads = self.crossOriginIsolated ? threads : 1
-  return ort
+  return startModule(module.default, threads, () => new URL(wasmUrl, here).href)
 }

@@ -1,0 +1,87 @@
+import factory from 'onnxruntime-web/ort-wasm-simd-threaded.mjs'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, it } from 'vitest'
+import { cutModel } from '../../model-split/cut/cut.ts'
+import { openSource } from '../../model-split/source/open.ts'
+import { runCanary, toleranceFor } from './canary.ts'
+import { engineChecks, type CutModel } from './engine-suite.ts'
+import { createWasmEngine } from './engine-wasm.ts'
+import { startModule } from './heap-module.ts'
+import type { Engine, WeightMode } from './types.ts'
+
+const FIXTURES = join(import.meta.dirname, '../../../shared/fixtures')
+/** Small sessions, so that spans are divided as large models' are. */
+const SESSION_BYTES = 200_000
+
+const runtime = await startModule(factory, 1)
+const out = await mkdtemp(join(tmpdir(), 'engine-'))
+afterAll(() => rm(out, { recursive: true }))
+
+const create = (): Promise<Engine> =>
+  Promise.resolve(createWasmEngine({ runtime, sessionBytes: SESSION_BYTES }))
+
+async function cut(name: string): Promise<CutModel> {
+  const source = await openSource(join(FIXTURES, name))
+  const folder = join(out, name)
+  try {
+    const { manifest } = await cutModel(source, folder, {})
+    return { manifest, reader: readerOf(folder) }
+  } finally {
+    await source.close()
+  }
+}
+
+function readerOf(folder: string): CutModel['reader'] {
+  const read = async (path: string) => new Uint8Array(await readFile(join(folder, path)))
+  return { file: read, shard: (sha256) => read(`shards/${sha256}.bin`) }
+}
+
+/** What is special about each is in the fixtures' README. */
+const cases: readonly { name: string; modes: readonly WeightMode[] }[] = [
+  { name: 'genai-llama-fp32', modes: ['dense'] },
+  { name: 'genai-qwen2-int4-tied', modes: ['packed', 'dense', 'lean'] },
+  { name: 'llama-q4-sym', modes: ['packed', 'dense', 'lean'] },
+  { name: 'qwen2-q4-asym', modes: ['packed', 'dense', 'lean'] },
+  { name: 'genai-llama-fp16', modes: ['packed'] },
+  { name: 'llama-value-residual', modes: ['packed'] },
+  { name: 'optimum-gemma3', modes: ['packed'] },
+]
+
+const models: { name: string; modes: readonly WeightMode[]; model: CutModel }[] = []
+for (const one of cases) models.push({ ...one, model: await cut(one.name) })
+
+describe.each(models)('$name on WASM', ({ name, modes, model }) => {
+  describe.each(modes)('%s', (mode) => {
+    const quantised = modes.includes('lean')
+    const half = name.endsWith('fp16')
+    const checks = engineChecks({
+      ...{ create, model, mode },
+      tolerance: toleranceFor('wasm', half ? 'float16' : 'float32', quantised),
+      // Steps of other sizes take other kernels: the additions come in another order.
+      ownTolerance: half ? 0.02 : 1e-5,
+    })
+    it.each(checks)('$name', ({ run }) => run())
+
+    it('passes the canary', async () => {
+      const { manifest, reader } = model
+      const engine = await create()
+      const spans = [{ from: 0, to: manifest.layers, embed: true, head: true }]
+      await engine.load({ manifest, reader, spans, mode })
+      const golden = await reader.file(manifest.golden.file)
+      let now = 0
+      const verdict = await runCanary({
+        ...{ engine, manifest, golden, spans },
+        clock: () => now++,
+      })
+      expect(verdict).toMatchObject({ kind: 'ok' })
+      expect(verdict.msPerLayer).toBeGreaterThan(0)
+      expect(verdict.msPerLayer * manifest.layers + (verdict.msStarter ?? 0)).toBeCloseTo(
+        1,
+      )
+      expect(engine.length(-1)).toBe(0)
+      await engine.release()
+    })
+  })
+})
