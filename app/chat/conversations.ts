@@ -42,7 +42,9 @@ export function toConversation(
   const kept = messages.flatMap(({ id: key, role, text, state }) => {
     // Still being written when it was kept: as far as it came.
     const final = state === 'waiting' || state === 'streaming' ? 'stopped' : state
-    return role === 'assistant' && text === '' ? [] : [{ id: key, role, text, state: final }]
+    return role === 'assistant' && text === ''
+      ? []
+      : [{ id: key, role, text, state: final }]
   })
   return { id, at, title, model, messages: kept }
 }

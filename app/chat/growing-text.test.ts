@@ -64,7 +64,9 @@ it('shows the same however the text arrives', () => {
 })
 
 it('does not look at settled blocks again', () => {
-  const text = Array.from({ length: 200 }, (_, i) => `Paragraph ${i} of many.`).join('\n\n')
+  const text = Array.from({ length: 200 }, (_, i) => `Paragraph ${i} of many.`).join(
+    '\n\n',
+  )
   const every = Array.from({ length: text.length - 1 }, (_, i) => i + 1)
   expect(grow(text, every).looked / text.length).toBeLessThan(60)
 })

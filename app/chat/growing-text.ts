@@ -49,5 +49,8 @@ function firstOpen(blocks: readonly Block[]): number {
   const last = blocks.findLastIndex(({ type }) => type !== 'space')
   if (last < 1 || blocks[last]?.raw.includes('\n') || last < blocks.length - 1)
     return Math.max(0, last)
-  return Math.max(0, blocks.slice(0, last).findLastIndex(({ type }) => type !== 'space'))
+  return Math.max(
+    0,
+    blocks.slice(0, last).findLastIndex(({ type }) => type !== 'space'),
+  )
 }

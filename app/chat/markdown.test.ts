@@ -35,8 +35,32 @@ describe('toHtml', () => {
     const own =
       /^(?:p|br|hr|strong|em|del|code|pre|blockquote|a|ul|ol|li|h[3-6]|table|thead|tbody|tr|th|td)$/
     const pieces = fc.constantFrom(
-      ...['<script>', '</p>', '<img src=x onerror=y>', '[a](', 'javascript:', ')', '![', ']'],
-      ...['```', '`', '\n', '\n\n', '- ', '> ', '# ', '|', '"', "'", '&lt;', '<!--', '<?', 'x'],
+      ...[
+        '<script>',
+        '</p>',
+        '<img src=x onerror=y>',
+        '[a](',
+        'javascript:',
+        ')',
+        '![',
+        ']',
+      ],
+      ...[
+        '```',
+        '`',
+        '\n',
+        '\n\n',
+        '- ',
+        '> ',
+        '# ',
+        '|',
+        '"',
+        "'",
+        '&lt;',
+        '<!--',
+        '<?',
+        'x',
+      ],
     )
     fc.assert(
       fc.property(fc.array(pieces, { maxLength: 14 }), (parts) => {
@@ -59,7 +83,7 @@ describe('toHtml', () => {
 
 it('links only to the web and to mail', () => {
   expect(['https://a', 'HTTP://a', 'mailto:a@b'].every(isLinkable)).toBe(true)
-  expect(['javascript:1', '/a', '//a', 'ftp://a', ' https://a', ''].some(isLinkable)).toBe(
-    false,
-  )
+  expect(
+    ['javascript:1', '/a', '//a', 'ftp://a', ' https://a', ''].some(isLinkable),
+  ).toBe(false)
 })

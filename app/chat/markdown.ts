@@ -30,7 +30,7 @@ const marked = new Marked({
   renderer: {
     // Never as it is, also where it was read as part of raw HTML.
     text(token: Tokens.Text | Tokens.Escape) {
-      return 'tokens' in token && token.tokens
+      return 'tokens' in token
         ? this.parser.parseInline(token.tokens)
         : escape(token.text, /&(?!#?\w+;)|[<>"']/g)
     },

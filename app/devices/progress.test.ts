@@ -39,13 +39,21 @@ describe('roomProgress', () => {
       device({ kind: 'ready' }),
     ]
     expect(roomProgress(devices)).toEqual({ phase: 'fetching', done: 100, total: 200 })
-    expect(roomProgress(devices.slice(2))).toEqual({ phase: 'loading', done: 5, total: 10 })
+    expect(roomProgress(devices.slice(2))).toEqual({
+      phase: 'loading',
+      done: 5,
+      total: 10,
+    })
     expect(roomProgress(devices.slice(3))).toBeNull()
   })
 
   it('never shows a fraction above 1 or of nothing', () => {
-    expect(deviceFraction(device({ kind: 'loading', doneBytes: 9, totalBytes: 3 }))).toBe(1)
-    expect(deviceFraction(device({ kind: 'loading', doneBytes: 0, totalBytes: 0 }))).toBe(0)
+    expect(deviceFraction(device({ kind: 'loading', doneBytes: 9, totalBytes: 3 }))).toBe(
+      1,
+    )
+    expect(deviceFraction(device({ kind: 'loading', doneBytes: 0, totalBytes: 0 }))).toBe(
+      0,
+    )
   })
 })
 
@@ -81,7 +89,9 @@ describe('statusWords', () => {
 
   it('names the phone that failed and what is missing', () => {
     const failed = [device({ kind: 'failed', message: 'x' })]
-    expect(statusWords(view(failed, { kind: 'preparing' }), null).text).toMatch(/^Anna has/)
+    expect(statusWords(view(failed, { kind: 'preparing' }), null).text).toMatch(
+      /^Anna has/,
+    )
     const short = statusWords(view([], { kind: 'short', missingBytes: 740e6 }), null)
     expect(short.text.replaceAll('\u00a0', ' ')).toBe('Short by 0.8 GB')
   })

@@ -32,8 +32,11 @@ export function deviceFraction({ state }: DeviceView): number {
 
 /** Speed over the last seconds; starts anew when the numbers jump (another plan). */
 export class RateMeter {
-  private samples: { readonly at: number; readonly done: number; readonly total: number }[] =
-    []
+  private samples: {
+    readonly at: number
+    readonly done: number
+    readonly total: number
+  }[] = []
 
   constructor(private readonly windowMs = 10_000) {}
 
@@ -54,7 +57,8 @@ export class RateMeter {
   secondsLeft(): number | null {
     const first = this.samples[0]
     const last = this.samples.at(-1)
-    if (!first || !last || last.at - first.at < 1000 || last.done <= first.done) return null
+    if (!first || !last || last.at - first.at < 1000 || last.done <= first.done)
+      return null
     const perMs = (last.done - first.done) / (last.at - first.at)
     return (last.total - last.done) / perMs / 1000
   }

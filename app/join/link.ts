@@ -30,7 +30,8 @@ export function findLink(text: string, page: string): FoundLink {
   if (candidate === undefined || !URL.canParse(candidate)) return { kind: 'none' }
   const url = new URL(candidate)
   if (!hasRoom(url.hash)) return { kind: 'none' }
-  return url.origin === own.origin || (isLoopback(own.hostname) && isLoopback(url.hostname))
+  return url.origin === own.origin ||
+    (isLoopback(own.hostname) && isLoopback(url.hostname))
     ? { kind: 'room', link: url.href }
     : { kind: 'elsewhere', link: url.href, host: url.host }
 }
@@ -47,21 +48,13 @@ export function isLoopback(hostname: string): boolean {
 }
 
 /**
- * The link as other phones can open it, or null where none of the addresses leaves this
- * device.
- * @param origins addresses under which the server can be reached in the local network.
+ * The link as other phones can open it, or null where no address leaves this device.
+ * @param origin of the app as phones reach it, if they do.
  */
-export function openLink(link: string, origins: readonly string[]): string | null {
-  if (!URL.canParse(link)) return null
+export function openLink(link: string, origin: string | null): string | null {
+  if (origin === null || !URL.canParse(link) || !URL.canParse(origin)) return null
   const url = new URL(link)
-  if (!isLoopback(url.hostname)) return link
-  for (const origin of origins) {
-    if (!URL.canParse(origin)) continue
-    const other = new URL(origin)
-    if (!/^https?:$/.test(other.protocol) || isLoopback(other.hostname)) continue
-    return other.origin + url.pathname + url.search + url.hash
-  }
-  return null
+  return new URL(origin).origin + url.pathname + url.search + url.hash
 }
 
 /** Letters that are hard to mix up; a code has six of them. */

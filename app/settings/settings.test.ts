@@ -2,7 +2,10 @@ import { describe, expect, it } from 'vitest'
 import type { RoomSession } from '../room/types.ts'
 import { applySampling, readSettings, SettingsStore } from './settings.ts'
 
-const memory = (): { getItem: () => string | null; setItem: (k: string, v: string) => void } => {
+const memory = (): {
+  getItem: () => string | null
+  setItem: (k: string, v: string) => void
+} => {
   let kept: string | null = null
   return { getItem: () => kept, setItem: (_, value) => (kept = value) }
 }
@@ -16,8 +19,15 @@ describe('readSettings', () => {
   )
 
   it('keeps the good fields beside a bad one', () => {
-    const settings = readSettings('{"temperature":0,"topP":7,"theme":"dark","name":" Bo "}')
-    expect(settings).toMatchObject({ temperature: 0, topP: 0.9, theme: 'dark', name: 'Bo' })
+    const settings = readSettings(
+      '{"temperature":0,"topP":7,"theme":"dark","name":" Bo "}',
+    )
+    expect(settings).toMatchObject({
+      temperature: 0,
+      topP: 0.9,
+      theme: 'dark',
+      name: 'Bo',
+    })
   })
 })
 

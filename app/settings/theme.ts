@@ -2,7 +2,7 @@
 import type { Theme } from './settings.ts'
 
 /** Page colour, as in tokens.css; the browser's bars take it. */
-const BARS = { light: '#f8f5ef', dark: '#13120f' } as const
+const BARS = { light: '#f8f6ff', dark: '#12101f' } as const
 
 export function applyTheme(theme: Theme, page: Document): void {
   if (theme === 'system') delete page.documentElement.dataset['theme']

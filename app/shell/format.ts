@@ -65,6 +65,6 @@ export function digitGroups(digits: string): string {
 /** `Anna's phone` -> `AP`; for a round picture. */
 export function initials(name: string): string {
   const words = name.trim().split(/[\s_-]+/u)
-  const letters = words.slice(0, 2).map((word) => [...word][0] ?? '')
+  const letters = words.slice(0, 2).map((word) => Array.from(word)[0] ?? '')
   return letters.join('').toUpperCase() || '?'
 }

@@ -65,15 +65,9 @@ export const icons = {
   edit: (size = 20) =>
     icon(svg`<path d="M5 19l.9-4L16 4.900a2 2 0 0 1 3 3L9 18z" />`, size),
   warn: (size = 20) =>
-    icon(
-      svg`<path d="M12 4l9 15.500H3zM12 10v4.500M12 17.200v.1" />`,
-      size,
-    ),
+    icon(svg`<path d="M12 4l9 15.500H3zM12 10v4.500M12 17.200v.1" />`, size),
   check: (size = 20) => icon(svg`<path d="M5 12.500l4.5 4.500L19 7.5" />`, size),
   down: () => icon(svg`<path d="M12 5v14M5.5 12.500L12 19l6.5-6.5" />`),
   history: (size = 20) =>
-    icon(
-      svg`<path d="M4 12a8 8 0 1 0 2.5-5.800M4 4.500v4h4M12 8v4.500l3 1.8" />`,
-      size,
-    ),
+    icon(svg`<path d="M4 12a8 8 0 1 0 2.5-5.800M4 4.500v4h4M12 8v4.500l3 1.8" />`, size),
 }

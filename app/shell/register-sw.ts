@@ -19,7 +19,8 @@ export type ShellState =
 const RELOADED = 'choir-reloaded-for-isolation'
 
 export async function registerShell(events: ShellEvents = {}): Promise<ShellState> {
-  if (import.meta.env.DEV || !('serviceWorker' in navigator)) return { kind: 'unsupported' }
+  if (import.meta.env.DEV || !('serviceWorker' in navigator))
+    return { kind: 'unsupported' }
   const workbox = new Workbox(`${import.meta.env.BASE_URL}sw.js`)
   workbox.addEventListener('activated', ({ isUpdate }) => {
     if (!isUpdate) events.onOfflineReady?.()

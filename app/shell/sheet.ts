@@ -96,9 +96,9 @@ export class ChoirSheet extends LitElement {
   protected override render(): TemplateResult {
     return html`<dialog
       aria-labelledby="heading"
-      @close=${this.closed}
+      @close=${() => this.closed()}
       @click=${(event: Event) => {
-        if (event.target === this.dialog) this.dialog?.close()
+        if (event.target === this.dialog) this.dialog.close()
       }}
     >
       <header>

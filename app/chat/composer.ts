@@ -1,0 +1,162 @@
+/** Where questions are written. */
+import { css, html, LitElement, type PropertyValues, type TemplateResult } from 'lit'
+import { customElement, property, query, state } from 'lit/decorators.js'
+import { emit } from '../shell/emit.ts'
+import { icons } from '../shell/icons.ts'
+import { controls } from '../styles/controls.ts'
+
+/** Longest question, characters. */
+const LONGEST = 20_000
+
+/** @fires choir-ask with the text, choir-stop. */
+@customElement('choir-composer')
+export class ChoirComposer extends LitElement {
+  /** An answer of this phone is on its way. */
+  @property({ type: Boolean }) answering = false
+  @state() private empty = true
+  @query('textarea') private readonly field: HTMLTextAreaElement | undefined
+
+  static override readonly styles = [
+    controls,
+    css`
+      :host {
+        display: block;
+        padding: 8px var(--edge-right) calc(12px + var(--edge-bottom)) var(--edge-left);
+        background: var(--paper);
+      }
+      form {
+        display: flex;
+        align-items: end;
+        gap: 6px;
+        max-width: calc(var(--column) - 40px);
+        margin: 0 auto;
+        padding: 5px;
+        border: 1px solid var(--edge);
+        border-radius: 28px;
+        background: var(--card);
+      }
+      form:focus-within {
+        border-color: var(--accent);
+        box-shadow: 0 0 0 1px var(--accent);
+      }
+      textarea {
+        flex: 1;
+        min-width: 0;
+        min-height: var(--touch);
+        max-height: 38dvh;
+        padding: 9px 6px 9px 15px;
+        border: 0;
+        background: transparent;
+        line-height: 26px;
+        resize: none;
+        field-sizing: content;
+        outline: none;
+        overscroll-behavior: contain;
+      }
+      button.icon {
+        flex: none;
+        background: var(--accent);
+        color: var(--on-accent);
+      }
+      button.icon:disabled {
+        background: var(--sunken);
+        color: var(--ink-soft);
+      }
+      button.icon.stop {
+        background: var(--ink);
+        color: var(--paper);
+      }
+      @media (hover: hover) {
+        button.icon:hover:enabled {
+          background: var(--accent-press);
+        }
+        button.icon.stop:hover {
+          background: var(--ink-soft);
+        }
+      }
+    `,
+  ]
+
+  override focus(): void {
+    this.field?.focus()
+  }
+
+  /** Puts a text into the field, ready to be changed. */
+  fill(text: string): void {
+    if (!this.field) return
+    this.field.value = text
+    this.input()
+    this.field.focus()
+  }
+
+  protected override render(): TemplateResult {
+    return html`<form @submit=${(event: Event) => this.submit(event)}>
+      <label class="visually-hidden" for="ask">Your question</label>
+      <textarea
+        id="ask"
+        data-testid="ask-input"
+        rows="1"
+        maxlength=${LONGEST}
+        placeholder="Ask the room …"
+        enterkeyhint="send"
+        autocomplete="off"
+        @input=${() => this.input()}
+        @keydown=${(event: KeyboardEvent) => this.key(event)}
+      ></textarea>
+      ${
+        this.answering
+          ? html`<button
+              class="icon stop"
+              type="button"
+              data-testid="stop"
+              aria-label="Stop the answer"
+              @click=${() => emit(this, 'choir-stop')}
+            >
+              ${icons.stop()}
+            </button>`
+          : html`<button
+              class="icon"
+              data-testid="ask-send"
+              aria-label="Send"
+              ?disabled=${this.empty}
+            >
+              ${icons.send()}
+            </button>`
+      }
+    </form>`
+  }
+
+  protected override updated(changed: PropertyValues<this>): void {
+    // The button under the finger or focus is gone: go on in the field, not nowhere.
+    if (
+      changed.get('answering') === true &&
+      this.renderRoot.querySelector(':focus') === null
+    )
+      if (this.matches(':focus-within')) this.field?.focus()
+  }
+
+  private input(): void {
+    const { field } = this
+    if (!field) return
+    this.empty = field.value.trim() === ''
+    if (CSS.supports('field-sizing', 'content')) return
+    field.style.height = 'auto'
+    field.style.height = `${field.scrollHeight}px`
+  }
+
+  private key(event: KeyboardEvent): void {
+    // While a word is being composed, Enter belongs to the keyboard.
+    if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return
+    event.preventDefault()
+    this.submit(event)
+  }
+
+  private submit(event: Event): void {
+    event.preventDefault()
+    const text = this.field?.value.trim() ?? ''
+    if (text === '' || this.answering || !this.field) return
+    this.field.value = ''
+    this.input()
+    emit(this, 'choir-ask', text)
+  }
+}

@@ -1,0 +1,44 @@
+/** Keeps the running chat on this device whenever an answer ends. */
+import type { RoomView } from '../room/types.ts'
+import { toConversation, type ConversationStore } from './conversations.ts'
+
+export class ChatKeeper {
+  private id: string
+  private saved = ''
+  private store: Promise<ConversationStore> | null = null
+
+  constructor(
+    private readonly open: () => Promise<ConversationStore>,
+    private readonly newId: () => string,
+    private readonly now: () => number,
+  ) {
+    this.id = newId()
+  }
+
+  /** Call whenever the view changes; saves when something ended since the last time. */
+  async keep({ messages, model }: RoomView): Promise<void> {
+    const ended = messages.filter(
+      ({ role, state }) =>
+        role === 'assistant' && state !== 'waiting' && state !== 'streaming',
+    )
+    const last = ended.at(-1)
+    const mark = last ? `${last.id} ${last.state} ${ended.length}` : ''
+    if (mark === this.saved || mark === '') return
+    this.saved = mark
+    const chat = toConversation(this.id, this.now(), model?.name ?? null, messages)
+    if (!chat) return
+    try {
+      this.store ??= this.open()
+      await (await this.store).save(chat)
+    } catch {
+      // Nothing can be kept here (a private window): the chat goes on all the same.
+      this.store = null
+    }
+  }
+
+  /** The next messages belong to another chat. */
+  next(): void {
+    this.id = this.newId()
+    this.saved = ''
+  }
+}

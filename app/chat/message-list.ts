@@ -1,0 +1,154 @@
+/** The conversation. */
+import {
+  css,
+  html,
+  LitElement,
+  nothing,
+  type PropertyValues,
+  type TemplateResult,
+} from 'lit'
+import { customElement, property, query } from 'lit/decorators.js'
+import { repeat } from 'lit/directives/repeat.js'
+import type { Message } from '../room/types.ts'
+import { announce } from '../shell/announcer.ts'
+import { emit } from '../shell/emit.ts'
+import { icons } from '../shell/icons.ts'
+import { controls } from '../styles/controls.ts'
+import { FollowEnd } from './follow.ts'
+import './message.ts'
+import { SpokenAnswer } from './spoken.ts'
+
+/** Between two announcements of a growing answer. */
+const SPEAK_MS = 3000
+
+/** @fires choir-ask-again with the id of the answer that failed. */
+@customElement('choir-message-list')
+export class ChoirMessageList extends LitElement {
+  @property({ attribute: false }) messages: readonly Message[] = []
+  @property({ type: Boolean }) ready = false
+  @query('.scroller') private readonly scroller: HTMLElement | undefined
+  @query('.column') private readonly column: HTMLElement | undefined
+  private readonly follow = new FollowEnd(this)
+  private spoken: { readonly id: string; readonly answer: SpokenAnswer } | null = null
+  private timer: ReturnType<typeof setTimeout> | null = null
+
+  static override readonly styles = [
+    controls,
+    css`
+      :host {
+        display: block;
+        position: relative;
+        min-height: 0;
+      }
+      .scroller {
+        height: 100%;
+        overflow-y: auto;
+        overscroll-behavior: contain;
+        scrollbar-gutter: stable;
+      }
+      .scroller:focus-visible {
+        outline-offset: -3px;
+      }
+      .column {
+        display: grid;
+        gap: 22px;
+        max-width: var(--column);
+        margin: 0 auto;
+        padding: 20px var(--edge-right) 28px var(--edge-left);
+      }
+      .column > * {
+        min-width: 0;
+      }
+      .newest {
+        position: absolute;
+        right: 50%;
+        bottom: 12px;
+        transform: translateX(50%);
+        background: var(--card);
+        box-shadow: var(--shadow);
+        border: 1px solid var(--line);
+      }
+    `,
+  ]
+
+  protected override firstUpdated(): void {
+    if (this.scroller && this.column) this.follow.attach(this.scroller, this.column)
+  }
+
+  protected override willUpdate(changed: PropertyValues<this>): void {
+    if (!changed.has('messages')) return
+    const before = changed.get('messages')
+    const last = this.messages.at(-1)
+    if (before && this.messages.length > before.length) this.follow.jump()
+    if (last?.role === 'assistant' && this.spoken?.id !== last.id)
+      // What was there before this screen opened is not read out.
+      this.spoken = before ? { id: last.id, answer: new SpokenAnswer() } : null
+    this.speakSoon()
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback()
+    if (this.timer) clearTimeout(this.timer)
+    this.timer = null
+  }
+
+  protected override render(): TemplateResult {
+    const last = this.messages.length - 1
+    return html`<div
+        class="scroller"
+        tabindex="0"
+        role="region"
+        aria-label="Conversation"
+      >
+        <div class="column">
+          ${repeat(
+            this.messages,
+            ({ id }) => id,
+            (message, index) =>
+              html`<choir-message
+                data-testid="message-${message.role}"
+                data-state=${message.state}
+                .message=${message}
+                .ready=${this.ready}
+                .retryable=${index === last}
+                @choir-retry=${(event: Event) => {
+                  event.stopPropagation()
+                  emit(this, 'choir-ask-again', message.id)
+                }}
+              ></choir-message>`,
+          )}
+        </div>
+      </div>
+      ${
+        this.follow.away
+          ? html`<button
+              class="icon newest"
+              aria-label="To the newest message"
+              @click=${() => this.follow.jump()}
+            >
+              ${icons.down()}
+            </button>`
+          : nothing
+      }`
+  }
+
+  private speakSoon(): void {
+    if (!this.spoken || this.timer) return
+    this.timer = setTimeout(() => {
+      this.timer = null
+      this.speak()
+    }, SPEAK_MS)
+  }
+
+  private speak(): void {
+    const message = this.messages.find(({ id }) => id === this.spoken?.id)
+    if (!this.spoken || !message) return
+    const ended = message.state !== 'waiting' && message.state !== 'streaming'
+    const words = this.spoken.answer.next(message.text, ended)
+    const error =
+      message.state === 'failed' ? (message.error ?? 'The answer broke off.') : ''
+    const text = [words, error].filter(Boolean).join(' ')
+    if (text) announce(text)
+    if (ended) this.spoken = null
+  }
+}

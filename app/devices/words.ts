@@ -1,0 +1,31 @@
+/** A phone's state in a few words. */
+import type { DeviceView } from '../room/types.ts'
+import { bytesOf, count, percent } from '../shell/format.ts'
+
+export function layersWords({ span, starter }: DeviceView): string {
+  const layers = span ? span.to - span.from : 0
+  if (!span || layers === 0) return starter ? 'Reads and writes the words' : 'No layers'
+  const range = layers === 1 ? `${span.from + 1}` : `${span.from + 1}–${span.to}`
+  return `${count(layers, 'layer', 'layers')} (${range})`
+}
+
+export function stateWords({ state }: DeviceView): string {
+  switch (state.kind) {
+    case 'joining':
+      return 'Joining …'
+    case 'idle':
+      return 'Waits: the others are enough'
+    case 'fetching':
+      return `Downloading ${percent(state.doneBytes, state.totalBytes)} % · ${bytesOf(state.doneBytes, state.totalBytes)}`
+    case 'loading':
+      return `Loading into memory ${percent(state.doneBytes, state.totalBytes)} %`
+    case 'ready':
+      return 'Ready'
+    case 'failed':
+      return state.message
+  }
+}
+
+export function engineWords(engine: DeviceView['engine']): string {
+  return engine === 'webgpu' ? 'Graphics chip' : 'Processor'
+}

@@ -1,0 +1,48 @@
+import { expect, it } from 'vitest'
+import type { DeviceView, RoomView } from '../room/types.ts'
+import { layersWords } from '../devices/words.ts'
+import { fitWords } from './fit.ts'
+
+const device: DeviceView = {
+  id: 'a',
+  name: 'Anna',
+  self: true,
+  coordinator: true,
+  engine: 'wasm',
+  memoryBudget: 6e8,
+  span: { from: 4, to: 12 },
+  starter: true,
+  state: { kind: 'ready' },
+  msPerLayer: null,
+  rttMs: null,
+  memoryUsed: 0,
+}
+
+const view = (status: RoomView['status'], devices: DeviceView[]): RoomView => ({
+  status,
+  model: null,
+  epoch: null,
+  link: '',
+  code: '',
+  devices,
+  messages: [],
+  knocks: [],
+  notice: null,
+})
+
+it('says what is lent and what is missing', () => {
+  const text = fitWords(view({ kind: 'short', missingBytes: 3e8 }, [device]))
+  expect(text.replaceAll('\u00a0', ' ')).toBe(
+    '1 phone lends 600 MB. 0.3 GB are missing: invite another phone.',
+  )
+  expect(fitWords(view({ kind: 'ready' }, [device, device]))).not.toContain('missing')
+})
+
+it('counts layers from 1, as people do', () => {
+  const words = (span: DeviceView['span']): string =>
+    layersWords({ ...device, span }).replaceAll('\u00a0', ' ')
+  expect(words({ from: 4, to: 12 })).toBe('8 layers (5–12)')
+  expect(words({ from: 4, to: 5 })).toBe('1 layer (5)')
+  expect(words({ from: 0, to: 0 })).toBe('Reads and writes the words')
+  expect(layersWords({ ...device, span: null, starter: false })).toBe('No layers')
+})
