@@ -1,21 +1,25 @@
-import factory from 'onnxruntime-web/ort-wasm-simd-threaded.mjs'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { createRequire } from 'node:module'
+import { pathToFileURL } from 'node:url'
 import { afterAll, describe, expect, it } from 'vitest'
 import { cutModel } from '../../model-split/cut/cut.ts'
 import { openSource } from '../../model-split/source/open.ts'
 import { runCanary, toleranceFor } from './canary.ts'
 import { engineChecks, type CutModel } from './engine-suite.ts'
 import { createWasmEngine } from './engine-wasm.ts'
-import { startModule } from './heap-module.ts'
+import { importFactory, startModule } from './heap-module.ts'
 import type { Engine, WeightMode } from './types.ts'
 
 const FIXTURES = join(import.meta.dirname, '../../../shared/fixtures')
 /** Small sessions, so that spans are divided as large models' are. */
 const SESSION_BYTES = 200_000
 
-const runtime = await startModule(factory, 1)
+const runtimeFile = createRequire(import.meta.url).resolve(
+  'onnxruntime-web/ort-wasm-simd-threaded.mjs',
+)
+const runtime = await startModule(await importFactory(pathToFileURL(runtimeFile).href), 1)
 const out = await mkdtemp(join(tmpdir(), 'engine-'))
 afterAll(() => rm(out, { recursive: true }))
 

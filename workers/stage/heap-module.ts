@@ -107,6 +107,16 @@ const heapModule = v.custom<HeapModule>(
     functions.every((name) => typeof Reflect.get(value, name) === 'function'),
 )
 
+const factoryModule = v.object({
+  default: v.custom<HeapFactory>((value) => typeof value === 'function'),
+})
+
+/** @param url of `onnxruntime-web/ort-wasm-simd-threaded.mjs` */
+export async function importFactory(url: string): Promise<HeapFactory> {
+  const module: unknown = await import(/* @vite-ignore */ url)
+  return v.parse(factoryModule, module).default
+}
+
 /**
  * Starts the runtime; once per worker.
  * @throws Error where the module is another version's.

@@ -1,7 +1,7 @@
 /** Loads the WASM runtime in a browser, late: 14 MB that many devices never need. */
 import moduleUrl from 'onnxruntime-web/ort-wasm-simd-threaded.mjs?url'
 import wasmUrl from 'onnxruntime-web/ort-wasm-simd-threaded.wasm?url'
-import { startModule, type HeapFactory, type HeapModule } from './heap-module.ts'
+import { importFactory, startModule, type HeapModule } from './heap-module.ts'
 
 let started: Promise<HeapModule> | null = null
 
@@ -19,8 +19,6 @@ export function loadWasmRuntime(threads: number): Promise<HeapModule> {
 
 async function start(threads: number): Promise<HeapModule> {
   const here = self.location.href
-  const module = (await import(/* @vite-ignore */ new URL(moduleUrl, here).href)) as {
-    readonly default: HeapFactory
-  }
-  return startModule(module.default, threads, () => new URL(wasmUrl, here).href)
+  const factory = await importFactory(new URL(moduleUrl, here).href)
+  return startModule(factory, threads, () => new URL(wasmUrl, here).href)
 }
