@@ -9,7 +9,21 @@ export interface FetchProgress {
   readonly fetchedBytes: number
 }
 
+/** Where shards are kept: `memory` where the browser denies IndexedDB (private windows). */
+export type StoreKind = 'indexeddb' | 'memory'
+
+/** What a shard reader needs; the store itself, or a shards worker over a port. */
+export interface ShardSource {
+  /** The bytes of a complete file; undefined where it is not complete here. */
+  get(sha256: string): Promise<Blob | undefined>
+  /** Forgets a file whose bytes turned out wrong. */
+  discard(sha256: string): Promise<void>
+  /** What `open` kept of the cut folder, or undefined. */
+  manifest(url: string): Promise<Manifest | undefined>
+}
+
 export interface StorageReport {
+  readonly kind: StoreKind
   readonly persisted: boolean
   readonly usedBytes: number
   readonly quotaBytes: number
@@ -21,7 +35,7 @@ export interface StorageReport {
 }
 
 /** Exposed over comlink by workers/shards/shards.worker.ts. */
-export interface ShardsApi {
+export interface ShardsApi extends ShardSource {
   /**
    * Fetches (or reads from the store) and validates a manifest, and keeps it for offline use.
    * @param url of the cut folder, ending in '/'.
@@ -34,12 +48,27 @@ export interface ShardsApi {
    * @param signal aborted through `cancel(id)`, as signals don't cross workers.
    */
   fetch(
-    job: { readonly id: string; readonly url: string; readonly shards: readonly string[] },
+    job: {
+      readonly id: string
+      readonly url: string
+      readonly shards: readonly string[]
+    },
     onProgress: (progress: FetchProgress) => void,
   ): Promise<{ readonly fetchedBytes: number }>
   cancel(id: string): void
   /** Which of the shards are complete here. */
   has(shards: readonly string[]): Promise<string[]>
   storage(): Promise<StorageReport>
+  /** Forgets a model; shards that another model shares stay. */
   remove(url: string): Promise<void>
+  /**
+   * Takes bytes from elsewhere (a room mate). They become complete only if their SHA-256 is
+   * the address; else they are dropped and this rejects. Transfer the buffer or stream.
+   */
+  put(
+    sha256: string,
+    bytes: Uint8Array<ArrayBuffer> | Blob | ReadableStream<Uint8Array>,
+  ): Promise<void>
+  /** Serves this API on another port too (for the stage and text workers in memory mode). */
+  connect(port: MessagePort): void
 }
