@@ -66,7 +66,12 @@ export interface Ask {
 
 /** What the starter tells the asking device. */
 export type AnswerEvent =
-  | { readonly kind: 'token'; readonly sequence: number; readonly index: number; readonly id: number }
+  | {
+      readonly kind: 'token'
+      readonly sequence: number
+      readonly index: number
+      readonly id: number
+    }
   | {
       readonly kind: 'end'
       readonly sequence: number

@@ -1,0 +1,173 @@
+/**
+ * The asking device's side of each answer: keeps what was asked and what came, so that a new
+ * starter can go on from there; nothing on screen is lost or shown twice.
+ */
+import type { Clock } from './clock.ts'
+import type { AnswerMessage, AskMessage } from './messages.ts'
+import type { AnswerEvent, AnswerStats, Ask } from './types.ts'
+
+/** How long a starter may be missing: a new plan may have weights to load first. */
+export const WAIT_FOR_STARTER_MS = 120_000
+/** Reading a long prompt on slow phones takes minutes; the starter watches the ring itself. */
+const SILENCE_MS = 600_000
+/** Times that a hole in the answer is asked for again, between two tokens. */
+const MOST_REPEATS = 5
+
+export interface AskerOptions {
+  readonly clock: Clock
+  /** False: no plan is active, or its starter has no link to here. */
+  sendAsk(sequence: number, ask: AskMessage): boolean
+  sendStop(sequence: number): boolean
+  sendForget(sequence: number): boolean
+}
+
+interface Open {
+  readonly ask: Ask
+  readonly onEvent: (event: AnswerEvent) => void
+  readonly generated: number[]
+  repeats: number
+  /** Times that it was sent to a starter. */
+  sends: number
+  firstAt: number | null
+  cancelTimer: () => void
+}
+
+export class Asker {
+  readonly #options: AskerOptions
+  readonly #open = new Map<number, Open>()
+
+  constructor(options: AskerOptions) {
+    this.#options = options
+  }
+
+  /** Answers that have not ended. */
+  get open(): number {
+    return this.#open.size
+  }
+
+  ask(ask: Ask, onEvent: (event: AnswerEvent) => void): void {
+    this.#close(ask.sequence)
+    const open: Open = {
+      ask,
+      onEvent,
+      generated: [],
+      repeats: 0,
+      sends: 0,
+      firstAt: null,
+      cancelTimer: () => undefined,
+    }
+    this.#open.set(ask.sequence, open)
+    this.#send(open)
+  }
+
+  stop(sequence: number): void {
+    const open = this.#open.get(sequence)
+    if (!open || this.#options.sendStop(sequence)) return
+    // There is no starter that could say so.
+    this.#end(open, 'stopped', ownStats(open))
+  }
+
+  forget(sequence: number): void {
+    this.#close(sequence)
+    this.#options.sendForget(sequence)
+  }
+
+  /** The plan or the link to the starter is new: asks for the rest of every answer. */
+  resume(): void {
+    for (const open of this.#open.values()) this.#send(open)
+  }
+
+  /** The starter is gone; a new plan is due. */
+  lost(): void {
+    for (const open of this.#open.values()) this.#wait(open)
+  }
+
+  /** From the starter of the active plan. */
+  receive(sequence: number, message: AnswerMessage): void {
+    const open = this.#open.get(sequence)
+    if (!open) return
+    const { generated } = open
+    switch (message.kind) {
+      case 'token':
+        if (message.index > generated.length) this.#repeat(open)
+        if (message.index !== generated.length) return
+        open.firstAt ??= this.#options.clock.now()
+        open.repeats = 0
+        generated.push(message.id)
+        this.#watch(open, SILENCE_MS)
+        open.onEvent({ kind: 'token', sequence, index: message.index, id: message.id })
+        return
+      case 'end':
+        if (message.stats.newTokens > generated.length) this.#repeat(open)
+        else this.#end(open, message.reason, message.stats)
+        return
+      case 'failed':
+        this.#fail(open, message.message)
+    }
+  }
+
+  close(): void {
+    for (const sequence of [...this.#open.keys()]) this.#close(sequence)
+  }
+
+  #send(open: Open): void {
+    const { ask, generated } = open
+    const message: AskMessage = {
+      ids: [...ask.ids, ...generated],
+      answered: generated.length,
+      maxTokens: ask.maxTokens,
+      sampling: ask.sampling,
+    }
+    if (this.#options.sendAsk(ask.sequence, message)) {
+      open.sends++
+      this.#watch(open, SILENCE_MS)
+    } else this.#wait(open)
+  }
+
+  #repeat(open: Open): void {
+    open.repeats++
+    if (open.repeats <= MOST_REPEATS) this.#send(open)
+    else this.#fail(open, 'Parts of the answer were lost on the way; ask again.')
+  }
+
+  #wait(open: Open): void {
+    this.#watch(open, WAIT_FOR_STARTER_MS)
+  }
+
+  #watch(open: Open, ms: number): void {
+    open.cancelTimer()
+    open.cancelTimer = this.#options.clock.after(ms, () => {
+      this.#fail(open, 'The phone that leads the answer cannot be reached; ask again.')
+    })
+  }
+
+  #end(open: Open, reason: 'eos' | 'length' | 'stopped', stats: AnswerStats): void {
+    this.#close(open.ask.sequence)
+    const { sequence } = open.ask
+    const own = open.sends > 1 ? this.#withOwnTimes(open, stats) : stats
+    open.onEvent({ kind: 'end', sequence, reason, stats: own })
+  }
+
+  /** Of an answer that moved, the last starter has timed its own part only. */
+  #withOwnTimes({ firstAt }: Open, stats: AnswerStats): AnswerStats {
+    if (firstAt === null) return stats
+    return { ...stats, decodeMs: this.#options.clock.now() - firstAt }
+  }
+
+  #fail(open: Open, message: string): void {
+    const { sequence } = open.ask
+    this.#close(sequence)
+    open.onEvent({ kind: 'failed', sequence, message })
+  }
+
+  #close(sequence: number): void {
+    this.#open.get(sequence)?.cancelTimer()
+    this.#open.delete(sequence)
+  }
+}
+
+function ownStats({ ask, generated }: Open): AnswerStats {
+  const { length: promptTokens } = ask.ids
+  const newTokens = generated.length
+  return { promptTokens, reusedTokens: 0, newTokens, prefillMs: 0, decodeMs: 0 }
+}

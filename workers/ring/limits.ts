@@ -1,0 +1,72 @@
+/** How large frames of a model may be: what a receiver believes before it allocates. */
+import type { BorderTensor, Manifest } from '../../model-split/manifest.ts'
+import { byteLength, dimsFor } from '../stage/tensors.ts'
+import { HEADER_BYTES, MAX_ROWS, type FrameHeader, type PayloadRule } from './frame.ts'
+
+/** No tensor payload is larger, whatever a manifest says. */
+const MOST_TENSOR_BYTES = 32 * 2 ** 20
+/** A token id and its comma in JSON, for vocabularies below ten million. */
+const ID_CHARACTERS = 8
+const ASK_REST = 1024
+const ANSWER_BYTES = 1024
+const FAULT_BYTES = 64
+
+/** For a model that names no longest context. */
+const CONTEXT_IF_UNKNOWN = 2 ** 17
+
+/** Longest sequence in tokens that the model allows. */
+export function contextOf({ context }: Manifest): number {
+  return context > 0 ? context : CONTEXT_IF_UNKNOWN
+}
+
+/** What follows from a manifest for the wire. */
+export interface WireRules {
+  /** Border tensors in the order that frames number them. */
+  readonly tensors: readonly (readonly [name: string, tensor: BorderTensor])[]
+  readonly payload: PayloadRule
+  /** The largest frame of all kinds. */
+  readonly mostFrameBytes: number
+}
+
+export function wireRules(manifest: Manifest): WireRules {
+  const tensors = Object.entries(manifest.tensors)
+  const context = contextOf(manifest)
+  const askBytes = context * ID_CHARACTERS + ASK_REST
+  const exactly = (length: number) => ({ least: length, most: length })
+  const hidden = (header: FrameHeader) => {
+    const tensor = tensors[header.tensor]?.[1]
+    const { rows, position } = header
+    if (!tensor || tensor.dtype !== header.dtype) return null
+    if (rows < 1 || rows > MAX_ROWS || position + rows > context) return null
+    const length = tensorBytes(tensor, rows, position)
+    return length > MOST_TENSOR_BYTES ? null : exactly(length)
+  }
+  const largest = Math.max(
+    0,
+    ...tensors.map(([, t]) => tensorBytes(t, MAX_ROWS, context)),
+  )
+  return {
+    tensors,
+    payload(header) {
+      if (header.kind === 'hidden') return hidden(header)
+      if (header.dtype !== null) return null
+      switch (header.kind) {
+        case 'ask':
+          return { least: 2, most: askBytes }
+        case 'answer':
+          return { least: 2, most: ANSWER_BYTES }
+        case 'fault':
+          return { least: 2, most: FAULT_BYTES }
+        default:
+          return exactly(0)
+      }
+    },
+    mostFrameBytes:
+      HEADER_BYTES +
+      Math.max(askBytes, ANSWER_BYTES, Math.min(largest, MOST_TENSOR_BYTES)),
+  }
+}
+
+function tensorBytes(tensor: BorderTensor, rows: number, past: number): number {
+  return byteLength(tensor.dtype, dimsFor(tensor.dims, { batch: 1, rows, past }))
+}

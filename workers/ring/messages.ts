@@ -1,0 +1,85 @@
+/** JSON payloads of frames: schema-checked, bounded. */
+import * as v from 'valibot'
+
+const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
+const ms = v.pipe(v.number(), v.finite(), v.minValue(0))
+
+const askSchema = v.strictObject({
+  /** Conversation, then what was answered already. */
+  ids: v.pipe(v.array(count), v.minLength(1)),
+  /** How many of `ids`, at their end, are answer. */
+  answered: count,
+  /** For the whole answer, what is there already included. */
+  maxTokens: v.pipe(count, v.minValue(1)),
+  sampling: v.strictObject({
+    temperature: v.pipe(v.number(), v.minValue(0), v.maxValue(100)),
+    topK: count,
+    topP: v.pipe(v.number(), v.minValue(0), v.maxValue(1)),
+    repetitionPenalty: v.pipe(v.number(), v.minValue(0.01), v.maxValue(100)),
+    seed: v.pipe(v.number(), v.safeInteger()),
+  }),
+})
+export type AskMessage = v.InferOutput<typeof askSchema>
+
+const answerSchema = v.variant('kind', [
+  v.strictObject({ kind: v.literal('token'), index: count, id: count }),
+  v.strictObject({
+    kind: v.literal('end'),
+    reason: v.picklist(['eos', 'length', 'stopped']),
+    stats: v.strictObject({
+      promptTokens: count,
+      reusedTokens: count,
+      newTokens: count,
+      prefillMs: ms,
+      decodeMs: ms,
+    }),
+  }),
+  v.strictObject({
+    kind: v.literal('failed'),
+    message: v.pipe(v.string(), v.maxLength(300)),
+  }),
+])
+export type AnswerMessage = v.InferOutput<typeof answerSchema>
+
+export const FAULTS = ['out-of-memory', 'unreachable', 'broken'] as const
+const faultSchema = v.strictObject({ code: v.picklist(FAULTS) })
+export type Fault = (typeof FAULTS)[number]
+
+export interface AskBounds {
+  readonly context: number
+  readonly vocabulary: number
+}
+
+/** Null: malformed, or too large for the model. */
+export function readAsk(payload: Uint8Array, bounds: AskBounds): AskMessage | null {
+  const ask = read(askSchema, payload)
+  if (!ask || ask.ids.length > bounds.context || ask.answered >= ask.ids.length)
+    return null
+  return ask.ids.every((id) => id < bounds.vocabulary) ? ask : null
+}
+
+export function readAnswer(
+  payload: Uint8Array,
+  vocabulary: number,
+): AnswerMessage | null {
+  const answer = read(answerSchema, payload)
+  return answer?.kind === 'token' && answer.id >= vocabulary ? null : answer
+}
+
+export function readFault(payload: Uint8Array): Fault | null {
+  return read(faultSchema, payload)?.code ?? null
+}
+
+export function write(message: AskMessage | AnswerMessage | { code: Fault }): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(message))
+}
+
+function read<T>(schema: v.GenericSchema<unknown, T>, payload: Uint8Array): T | null {
+  try {
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(payload)
+    const result = v.safeParse(schema, JSON.parse(text))
+    return result.success ? result.output : null
+  } catch {
+    return null
+  }
+}

@@ -1,0 +1,337 @@
+/**
+ * The starter's part in each sequence: which rows the caches hold, prefill in chunks, then
+ * laps; samples, and tells the asking device. One starter lives as long as its plan.
+ */
+import type { Manifest } from '../../model-split/manifest.ts'
+import { byteLength, toNumbers } from '../stage/tensors.ts'
+import { StageError, type TensorData } from '../stage/types.ts'
+import type { Clock } from './clock.ts'
+import type { AnswerMessage, AskMessage, Fault } from './messages.ts'
+import { sample } from './sampler.ts'
+import type { ChunkHeader } from './stage-node.ts'
+
+/**
+ * Rows of a prefill chunk. Longer chunks are read faster in sum; shorter ones let other
+ * sequences' steps in sooner and fill the ring's stages sooner. May be tuned; at most MAX_ROWS.
+ */
+export const CHUNK_ROWS = 64
+/** Chunks of one sequence that are in the ring at a time. */
+export const WINDOW = 4
+const MOST_RUNNING = 32
+/** Sequences whose caches are kept for the next question. */
+const MOST_KNOWN = 48
+/** Tries without a new token in between before an answer fails. */
+const MOST_TRIES = 8
+/** How often, and how long, a missing link between two stages is waited for. */
+const MOST_WAITS = 60
+const WAIT_MS = 500
+/** Nothing came back from the ring. */
+const SILENCE_MS = 60_000
+
+const SENTENCES: Readonly<Record<Fault, string>> = {
+  'out-of-memory': 'A phone ran out of memory; start a shorter chat or add a phone.',
+  unreachable: 'Two phones lost each other; bring them closer and ask again.',
+  broken: 'A phone could not compute its part; ask again.',
+}
+
+export interface StarterOptions {
+  readonly manifest: Manifest
+  /** Longest sequence in tokens. */
+  readonly context: number
+  readonly clock: Clock
+  readonly chunkRows: number
+  /** Puts a chunk into the ring. */
+  begin(chunk: ChunkHeader, ids: readonly number[]): void
+  /** Frees the caches along the ring. */
+  forget(sequence: number): void
+  answer(device: string, sequence: number, message: AnswerMessage): void
+}
+
+/** What the caches of the ring hold of a sequence. */
+interface Known {
+  readonly asker: string
+  readonly ids: number[]
+  /** Attempt that fed each row. */
+  readonly fed: number[]
+}
+
+interface Running {
+  readonly ask: AskMessage
+  readonly ids: number[]
+  readonly reused: number
+  attempt: number
+  /** Rows sent in this attempt or before. */
+  sent: number
+  inFlight: number
+  /** Since the newest token: rows refused, and links missing. */
+  tries: number
+  waits: number
+  readonly askedAt: number
+  firstAt: number | null
+  lapAt: number
+  cancelTimer: () => void
+}
+
+export class Starter {
+  readonly #options: StarterOptions
+  /** Least recently used first. */
+  readonly #known = new Map<number, Known>()
+  readonly #running = new Map<number, Running>()
+  #attempts = 0
+  #lapMs: number | null = null
+
+  constructor(options: StarterOptions) {
+    this.#options = options
+  }
+
+  get lapMs(): number | null {
+    return this.#lapMs
+  }
+
+  ask(device: string, sequence: number, ask: AskMessage): void {
+    const { context, clock } = this.#options
+    const fail = (message: string) =>
+      this.#options.answer(device, sequence, { kind: 'failed', message })
+    const known = this.#known.get(sequence) ?? { asker: device, ids: [], fed: [] }
+    if (known.asker !== device) {
+      fail('This chat belongs to another phone; start a new one.')
+      return
+    }
+    this.#finish(sequence)
+    if (ask.ids.length >= context && ask.answered === 0) {
+      fail(`This chat is longer than the ${context} tokens that fit; start a new one.`)
+      return
+    }
+    if (this.#running.size >= MOST_RUNNING) {
+      fail('The room is answering too many questions; ask again in a moment.')
+      return
+    }
+    this.#known.delete(sequence)
+    this.#known.set(sequence, known)
+    this.#forgetOldest()
+    const same = commonPrefix(known.ids, ask.ids)
+    const reused = Math.min(same, ask.ids.length - 1)
+    const now = clock.now()
+    const running: Running = {
+      ask,
+      ids: [...ask.ids],
+      reused,
+      attempt: 0,
+      sent: 0,
+      inFlight: 0,
+      tries: 0,
+      waits: 0,
+      askedAt: now,
+      firstAt: null,
+      lapAt: now,
+      cancelTimer: () => undefined,
+    }
+    this.#running.set(sequence, running)
+    // An answer that moved here may have been complete but for its end.
+    if (ask.answered >= ask.maxTokens || ask.ids.length >= context)
+      this.#end(sequence, 'length')
+    else this.#attempt(sequence, running, reused)
+  }
+
+  stop(device: string, sequence: number): void {
+    if (this.#known.get(sequence)?.asker === device) this.#end(sequence, 'stopped')
+  }
+
+  forget(device: string, sequence: number): void {
+    if (this.#known.get(sequence)?.asker !== device) return
+    this.#finish(sequence)
+    this.#known.delete(sequence)
+    this.#options.forget(sequence)
+  }
+
+  /** An asking device is gone: its answers make no work; it asks again when it is back. */
+  left(device: string): void {
+    for (const sequence of [...this.#running.keys()])
+      if (this.#known.get(sequence)?.asker === device) this.#finish(sequence)
+  }
+
+  /** A chunk went through all stages: there is room for the next one. */
+  passed(sequence: number, attempt: number): void {
+    const running = this.#current(sequence, attempt)
+    if (!running || running.inFlight === 0) return
+    running.inFlight--
+    this.#watch(sequence, running)
+    this.#feed(sequence, running)
+  }
+
+  logits(chunk: ChunkHeader, outputs: ReadonlyMap<string, TensorData>): void {
+    const { sequence, attempt, position, rows } = chunk
+    const running = this.#current(sequence, attempt)
+    if (!running || position + rows !== running.ids.length) return
+    const { manifest, context, clock } = this.#options
+    const { ask, ids } = running
+    const index = ids.length - ask.ids.length + ask.answered
+    let id: number
+    try {
+      id = sample(lastRow(manifest, outputs), ask.sampling, ids, index)
+    } catch (error) {
+      const text = error instanceof StageError ? error.message : SENTENCES.broken
+      this.#failed(sequence, text)
+      return
+    }
+    const now = clock.now()
+    if (running.firstAt !== null) this.#lapMs = now - running.lapAt
+    running.firstAt ??= now
+    running.lapAt = now
+    running.tries = 0
+    running.waits = 0
+    if (manifest.eos.includes(id)) {
+      this.#end(sequence, 'eos')
+      return
+    }
+    ids.push(id)
+    running.inFlight = 0
+    const full = index + 1 >= ask.maxTokens || ids.length >= context
+    // The next lap is on its way before anyone is told.
+    if (!full) this.#feed(sequence, running)
+    this.#tell(sequence, { kind: 'token', index, id })
+    if (full) this.#end(sequence, 'length')
+    else this.#watch(sequence, running)
+  }
+
+  /** A stage can build on `position` rows only. */
+  nack(sequence: number, attempt: number, position: number): void {
+    const running = this.#current(sequence, attempt)
+    if (!running) return
+    running.tries++
+    // Step by step first, then from the start, where no row can be missing.
+    if (running.tries > MOST_TRIES) this.#failed(sequence, SENTENCES.broken)
+    else this.#attempt(sequence, running, running.tries > MOST_TRIES / 2 ? 0 : position)
+  }
+
+  fault(sequence: number, attempt: number, fault: Fault): void {
+    const running = this.#current(sequence, attempt)
+    if (!running) return
+    if (fault === 'unreachable') {
+      running.waits++
+      if (running.waits > MOST_WAITS) {
+        this.#failed(sequence, SENTENCES[fault])
+        return
+      }
+      running.cancelTimer()
+      // Nothing that is in the ring counts until then.
+      running.attempt = 0
+      running.cancelTimer = this.#options.clock.after(WAIT_MS, () =>
+        this.#attempt(sequence, running, running.sent),
+      )
+    } else if (fault === 'out-of-memory' && running.ids.length > running.ask.ids.length) {
+      this.#end(sequence, 'length')
+    } else this.#failed(sequence, SENTENCES[fault])
+  }
+
+  close(): void {
+    for (const running of this.#running.values()) running.cancelTimer()
+    this.#running.clear()
+    this.#known.clear()
+  }
+
+  #current(sequence: number, attempt: number): Running | null {
+    const running = this.#running.get(sequence)
+    return running && running.attempt === attempt && attempt > 0 ? running : null
+  }
+
+  /** Feeds the sequence anew from row `from` on, or from the last row there is. */
+  #attempt(sequence: number, running: Running, from: number): void {
+    const known = this.#known.get(sequence)
+    if (!known) return
+    const start = Math.min(from, known.ids.length, running.ids.length - 1)
+    known.ids.length = start
+    known.fed.length = start
+    running.attempt = ++this.#attempts
+    running.sent = start
+    running.inFlight = 0
+    this.#watch(sequence, running)
+    this.#feed(sequence, running)
+  }
+
+  #feed(sequence: number, running: Running): void {
+    const known = this.#known.get(sequence)
+    if (!known) return
+    const { ids, attempt } = running
+    while (running.sent < ids.length && running.inFlight < WINDOW) {
+      const position = running.sent
+      const rows = Math.min(this.#options.chunkRows, ids.length - position)
+      const chunk = ids.slice(position, position + rows)
+      const base = known.fed[position - 1] ?? 0
+      known.ids.push(...chunk)
+      known.fed.push(...chunk.map(() => attempt))
+      running.sent += rows
+      running.inFlight++
+      const last = running.sent === ids.length
+      this.#options.begin({ sequence, attempt, base, position, rows, last }, chunk)
+    }
+  }
+
+  #watch(sequence: number, running: Running): void {
+    running.cancelTimer()
+    running.cancelTimer = this.#options.clock.after(SILENCE_MS, () => {
+      this.#failed(sequence, 'The other phones did not answer in time; ask again.')
+    })
+  }
+
+  #end(sequence: number, reason: 'eos' | 'length' | 'stopped'): void {
+    const running = this.#running.get(sequence)
+    if (!running) return
+    const { ask, ids, reused, askedAt, firstAt } = running
+    const now = this.#options.clock.now()
+    const began = firstAt ?? now
+    const stats = {
+      promptTokens: ask.ids.length - ask.answered,
+      reusedTokens: Math.min(reused, ask.ids.length - ask.answered),
+      newTokens: ids.length - ask.ids.length + ask.answered,
+      prefillMs: began - askedAt,
+      decodeMs: now - began,
+    }
+    this.#tell(sequence, { kind: 'end', reason, stats })
+    this.#finish(sequence)
+  }
+
+  #failed(sequence: number, message: string): void {
+    this.#tell(sequence, { kind: 'failed', message })
+    this.#finish(sequence)
+  }
+
+  #tell(sequence: number, message: AnswerMessage): void {
+    const asker = this.#known.get(sequence)?.asker
+    if (asker !== undefined) this.#options.answer(asker, sequence, message)
+  }
+
+  #finish(sequence: number): void {
+    this.#running.get(sequence)?.cancelTimer()
+    this.#running.delete(sequence)
+  }
+
+  #forgetOldest(): void {
+    for (const sequence of this.#known.keys()) {
+      if (this.#known.size <= MOST_KNOWN) return
+      if (this.#running.has(sequence)) continue
+      this.#known.delete(sequence)
+      this.#options.forget(sequence)
+    }
+  }
+}
+
+function commonPrefix(a: readonly number[], b: readonly number[]): number {
+  const end = Math.min(a.length, b.length)
+  for (let i = 0; i < end; i++) if (a[i] !== b[i]) return i
+  return end
+}
+
+/** Logits of the last row that the head computed. */
+function lastRow(
+  { logits: { name }, vocabulary }: Manifest,
+  outputs: ReadonlyMap<string, TensorData>,
+): Float32Array | Float64Array {
+  const tensor = outputs.get(name)
+  if (!tensor) throw new StageError('wrong-result', SENTENCES.broken)
+  const { dtype, dims, bytes } = tensor
+  const width = dims.at(-1) ?? vocabulary
+  const row = bytes.subarray(bytes.byteLength - byteLength(dtype, [width]))
+  // Some exports pad the vocabulary.
+  return toNumbers({ dtype, dims: [width], bytes: row }).subarray(0, vocabulary)
+}

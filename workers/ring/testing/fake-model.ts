@@ -1,0 +1,335 @@
+/**
+ * A manifest and an engine for tests: hidden states are exact integers that depend on every
+ * token, row, layer and residual tensor before, so that a lost, doubled, reordered or stale
+ * row changes the tokens.
+ */
+import type { Affine, Manifest } from '../../../model-split/manifest.ts'
+import { inputsOf, outputsOf, segmentsOf } from '../../../model-split/span.ts'
+import {
+  StageError,
+  type Engine,
+  type LoadOptions,
+  type Step,
+  type TensorData,
+} from '../../stage/types.ts'
+import { sample } from '../sampler.ts'
+import type { Sampling } from '../types.ts'
+
+export const VOCABULARY = 97
+const WIDTH = 3
+const MODULUS = 65_521
+const ONE: Affine = [1, 0, 0, 0]
+const ROWS: Affine = [0, 0, 1, 0]
+const EMPTY_RANGE: [number, number] = [0, 0]
+
+export interface FakeOptions {
+  readonly layers: number
+  readonly context?: number
+  readonly eos?: readonly number[]
+  /** Tensors that skip stages: from the embedding to the head, and from layer 0 to all later. */
+  readonly residual?: boolean
+  /** Rows are not the last but one axis of the head's input: it cannot be cut. */
+  readonly wholeChunks?: boolean
+}
+
+export function fakeManifest(options: FakeOptions): Manifest {
+  const { layers, residual = false, wholeChunks = false } = options
+  const head = layers + 1
+  const dims: Affine[] = [ONE, ROWS, [WIDTH, 0, 0, 0]]
+  const uncut: Affine[] = [
+    [0, 0, WIDTH, 0],
+    [1, 0, 1, 0],
+  ]
+  const border = (from: number, to: number[], own = dims) => ({
+    dtype: 'float32' as const,
+    dims: own,
+    from,
+    to,
+    golden: EMPTY_RANGE,
+  })
+  const tensors: Manifest['tensors'] = {}
+  for (let segment = 0; segment <= layers; segment++)
+    tensors[`h${segment}`] = border(
+      segment,
+      [segment + 1],
+      wholeChunks && segment === layers ? uncut : dims,
+    )
+  if (residual) {
+    tensors['skip'] = border(0, [head])
+    const later = Array.from({ length: layers }, (_, i) => i + 2)
+    if (layers > 1) tensors['value'] = border(1, later)
+  }
+  return {
+    format: 'choir-cut',
+    version: 1,
+    model: { name: 'fake', variant: '', architecture: null, license: null },
+    layers,
+    hidden: WIDTH,
+    vocabulary: VOCABULARY,
+    context: options.context ?? 2048,
+    eos: [...(options.eos ?? [])],
+    batch: false,
+    logits: { name: 'logits', dtype: 'float32', rows: 'all' },
+    header: EMPTY_RANGE,
+    graph: { file: 'graph.bin', bytes: 0, sha256: '0'.repeat(64) },
+    golden: {
+      file: 'golden.bin',
+      bytes: 0,
+      sha256: '0'.repeat(64),
+      ids: [1, 2, 3],
+      logits: EMPTY_RANGE,
+    },
+    pieces: {},
+    feeds: {},
+    segments: Array.from({ length: layers + 2 }, (_, i) => ({
+      name: `s${i}`,
+      pieces: [],
+      exit: [],
+      caches:
+        i === 0 || i === head
+          ? []
+          : [
+              {
+                input: `past${i}`,
+                output: `present${i}`,
+                dtype: 'float32' as const,
+                dims: [ONE, [0, 0, 0, 1], [4, 0, 0, 0]] as Affine[],
+                axis: 1,
+              },
+            ],
+      flops: 100,
+    })),
+    tensors,
+    dependencies: { sequential: [], residual: [] },
+    blobs: {},
+    shards: {},
+    files: [],
+  }
+}
+
+export interface RunRecord {
+  readonly sequence: number
+  readonly span: number
+  readonly position: number
+  readonly rows: number
+}
+
+/** Rows of one sequence: per cached segment, one number per row. */
+type Caches = Map<number, number[]>
+
+export class FakeEngine implements Engine {
+  readonly kind = 'wasm'
+  readonly runs: RunRecord[] = []
+  /** Awaited in each run: lets a test hold an engine. */
+  pace: () => Promise<void> = () => Promise.resolve()
+  /** Thrown by the next run. */
+  nextError: StageError | null = null
+  #loaded: LoadOptions | null = null
+  /** What runs now. */
+  running: RunRecord | null = null
+  readonly #caches = new Map<number, Caches>()
+
+  load(options: LoadOptions): Promise<void> {
+    this.#loaded = options
+    return Promise.resolve()
+  }
+
+  async run(step: Step): Promise<Map<string, TensorData>> {
+    if (this.running) throw new Error('two runs at a time')
+    const { sequence, span, position, rows } = step
+    this.running = { sequence, span, position, rows }
+    this.runs.push(this.running)
+    try {
+      await this.pace()
+      const error = this.nextError
+      this.nextError = null
+      if (error) throw error
+      return this.#compute(step)
+    } finally {
+      this.running = null
+    }
+  }
+
+  length(sequence: number): number {
+    const caches = this.#caches.get(sequence)
+    return caches ? Math.min(...[...caches.values()].map((rows) => rows.length)) : 0
+  }
+
+  truncate(sequence: number, length: number): void {
+    for (const rows of this.#caches.get(sequence)?.values() ?? [])
+      if (rows.length > length) rows.length = length
+  }
+
+  drop(sequence: number): void {
+    this.#caches.delete(sequence)
+  }
+
+  memory(): { weights: number; caches: number } {
+    let caches = 0
+    for (const layers of this.#caches.values())
+      for (const rows of layers.values()) caches += rows.length * 16
+    return { weights: 1000, caches }
+  }
+
+  release(): Promise<void> {
+    this.#loaded = null
+    this.#caches.clear()
+    return Promise.resolve()
+  }
+
+  #compute(step: Step): Map<string, TensorData> {
+    const loaded = this.#loaded
+    const span = loaded?.spans[step.span]
+    if (!loaded || !span) throw new Error('no such span')
+    const { manifest } = loaded
+    const { layers } = manifest
+    const [start, end] = segmentsOf(manifest, span)
+    const values = new Map<string, number[]>()
+    for (const name of inputsOf(manifest, span)) {
+      const tensor = step.inputs.get(name)
+      if (!tensor) throw new Error(`input ${name} is missing`)
+      values.set(name, toRows(tensor, step.rows))
+    }
+    const caches = this.#cachesFor(step, start, end, layers)
+    const outputs = new Map<string, TensorData>()
+    const { rows, position } = step
+    const each = (f: (row: number) => number) =>
+      Array.from({ length: rows }, (_, i) => f(i))
+    const at = (name: string, row: number) => values.get(name)?.[row] ?? 0
+    for (let segment = start; segment < end; segment++) {
+      if (segment === 0) {
+        const ids = step.ids
+        if (ids?.length !== rows) throw new Error('ids are missing')
+        values.set(
+          'h0',
+          each((i) => mix(ids[i] ?? 0, position + i)),
+        )
+        values.set(
+          'skip',
+          each((i) => mix(at('h0', i), 7)),
+        )
+      } else if (segment <= layers) {
+        const cache = caches.get(segment)
+        if (cache?.length !== position) throw new Error('the cache does not fit')
+        const input = `h${segment - 1}`
+        const out = each((i) => {
+          const value = mix(at(input, i) + (segment > 1 ? at('value', i) : 0), segment)
+          cache.push(mix(value, cache.at(-1) ?? 0))
+          return mix(value, cache.at(-1) ?? 0)
+        })
+        values.set(`h${segment}`, out)
+        if (segment === 1 && manifest.tensors['value'])
+          values.set(
+            'value',
+            each((i) => mix(out[i] ?? 0, 11)),
+          )
+      } else {
+        const last = rows - 1
+        const skip = manifest.tensors['skip'] ? at('skip', last) : 0
+        const value = at('value', last)
+        const key = mix(at(`h${layers}`, last) + skip, value)
+        const logits = Float32Array.from(
+          { length: VOCABULARY },
+          (_, id) => mix(key, id) / 8192,
+        )
+        const bytes = new Uint8Array(logits.buffer)
+        outputs.set('logits', { dtype: 'float32', dims: [1, 1, VOCABULARY], bytes })
+      }
+    }
+    for (const name of outputsOf(manifest, span))
+      outputs.set(name, toTensor(manifest, name, values.get(name) ?? [], step))
+    return outputs
+  }
+
+  #cachesFor(step: Step, start: number, end: number, layers: number): Caches {
+    const first = Math.max(start, 1)
+    const last = Math.min(end, layers + 1)
+    if (first >= last) return new Map()
+    const caches: Caches = this.#caches.get(step.sequence) ?? new Map<number, number[]>()
+    this.#caches.set(step.sequence, caches)
+    for (let segment = first; segment < last; segment++) {
+      const rows = caches.get(segment) ?? []
+      caches.set(segment, rows)
+      if (rows.length < step.position) throw new StageError('gap', 'Rows are missing.')
+      rows.length = step.position
+    }
+    return caches
+  }
+}
+
+/** The tokens that a run in one piece, without any of the ring's code, gives. */
+export async function reference(
+  manifest: Manifest,
+  ids: readonly number[],
+  maxTokens: number,
+  sampling: Sampling,
+): Promise<number[]> {
+  const engine = new FakeEngine()
+  const span = { from: 0, to: manifest.layers, embed: true, head: true }
+  const reader = { file: unread, shard: unread }
+  await engine.load({ manifest, reader, spans: [span], mode: 'packed' })
+  const all = [...ids]
+  const answer: number[] = []
+  let position = 0
+  while (answer.length < maxTokens && all.length < manifest.context) {
+    const rows = all.slice(position)
+    const step = {
+      span: 0,
+      sequence: 1,
+      position,
+      rows: rows.length,
+      ids: rows,
+      inputs: new Map(),
+    }
+    const logits = (await engine.run(step)).get('logits')
+    if (!logits) throw new Error('no logits')
+    position = all.length
+    const numbers = new Float32Array(logits.bytes.slice().buffer)
+    const id = sample(numbers, sampling, all, answer.length)
+    if (manifest.eos.includes(id)) break
+    all.push(id)
+    answer.push(id)
+  }
+  return answer
+}
+
+export const unread = (): Promise<Uint8Array> => Promise.resolve(new Uint8Array(0))
+
+function mix(a: number, b: number): number {
+  return (
+    (Math.imul(a + 31, 2_654_435) +
+      Math.imul(b + 17, 40_503) +
+      (a ^ b) * 13 +
+      MODULUS * 9e6) %
+    MODULUS
+  )
+}
+
+/** Each row holds its value, that plus 1, that plus 2: enough to notice a wrong offset. */
+function toTensor(
+  manifest: Manifest,
+  name: string,
+  values: number[],
+  step: Step,
+): TensorData {
+  const tensor = manifest.tensors[name]
+  if (!tensor) throw new Error(`no tensor ${name}`)
+  const numbers = Float32Array.from(values.flatMap((v) => [v, v + 1, v + 2]))
+  const { rows } = step
+  const dims = tensor.dims.length === 2 ? [WIDTH * rows, 1 + rows] : [1, rows, WIDTH]
+  const size = dims.reduce((product, dim) => product * dim, 1)
+  const padded = new Float32Array(size)
+  padded.set(numbers)
+  return { dtype: 'float32', dims, bytes: new Uint8Array(padded.buffer) }
+}
+
+function toRows({ bytes, dims }: TensorData, rows: number): number[] {
+  const size = dims.reduce((product, dim) => product * dim, 1)
+  if (bytes.byteLength !== size * 4) throw new Error('the tensor has a wrong size')
+  const numbers = new Float32Array(bytes.slice().buffer)
+  return Array.from({ length: rows }, (_, i) => {
+    const value = numbers[i * WIDTH] ?? NaN
+    if (numbers[i * WIDTH + 2] !== value + 2) throw new Error('the tensor is damaged')
+    return value
+  })
+}

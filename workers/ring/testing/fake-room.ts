@@ -1,0 +1,223 @@
+/** Devices in one process: explicit queues between them, a clock that tests move. */
+import type { Manifest } from '../../../model-split/manifest.ts'
+import type { Clock } from '../clock.ts'
+import type { Wire } from '../link-port.ts'
+import { Links } from '../links.ts'
+import { Ring } from '../ring.ts'
+import { Scheduler } from '../scheduler.ts'
+import { spansOf, type AnswerEvent, type Ask, type RingPlan } from '../types.ts'
+import { FakeEngine, unread } from './fake-model.ts'
+
+export class FakeClock implements Clock {
+  #now = 0
+  readonly #timers = new Set<{ at: number; run: () => void }>()
+
+  now(): number {
+    return this.#now
+  }
+
+  after(ms: number, run: () => void): () => void {
+    const timer = { at: this.#now + ms, run }
+    this.#timers.add(timer)
+    return () => this.#timers.delete(timer)
+  }
+
+  get waiting(): number {
+    return this.#timers.size
+  }
+
+  /** Runs the timers of that time in their order. */
+  move(ms: number): void {
+    const until = this.#now + ms
+    for (;;) {
+      const due = [...this.#timers]
+        .filter(({ at }) => at <= until)
+        .sort((a, b) => a.at - b.at)[0]
+      if (!due) break
+      this.#now = due.at
+      this.#timers.delete(due)
+      due.run()
+    }
+    this.#now = until
+  }
+}
+
+/** Numbers in [0, 1) from a seed (mulberry32). */
+export function randomFrom(seed: number): () => number {
+  let state = seed >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let x = Math.imul(state ^ (state >>> 15), 1 | state)
+    x = (x + Math.imul(x ^ (x >>> 7), 61 | x)) ^ x
+    return ((x ^ (x >>> 14)) >>> 0) / 2 ** 32
+  }
+}
+
+interface Direction {
+  readonly from: string
+  readonly to: string
+  readonly messages: Uint8Array[]
+  readonly target: Wire
+}
+
+export interface Device {
+  readonly id: string
+  readonly ring: Ring
+  readonly links: Links
+  readonly scheduler: Scheduler
+  /** Of the plan that is active. */
+  engine: FakeEngine | null
+}
+
+export interface Answer {
+  readonly tokens: number[]
+  readonly events: AnswerEvent[]
+  end: AnswerEvent | null
+}
+
+/** Lets everything run that waits for no message and no timer. */
+export async function settle(ticks = 1000): Promise<void> {
+  for (let i = 0; i < ticks; i++) await Promise.resolve()
+}
+
+export interface RoomOptions {
+  readonly manifest: Manifest
+  readonly seed?: number
+  readonly chunkRows?: number
+  readonly cacheBudget?: number
+  readonly context?: number
+}
+
+export class FakeRoom {
+  readonly clock = new FakeClock()
+  readonly devices = new Map<string, Device>()
+  readonly errors: unknown[] = []
+  /** Every message that was delivered, for tests that look at the wire. */
+  onDeliver: (from: string, to: string, message: Uint8Array) => void = () => undefined
+  #directions: Direction[] = []
+  readonly #options: RoomOptions
+  readonly #random: () => number
+
+  constructor(ids: readonly string[], options: RoomOptions) {
+    this.#options = options
+    this.#random = randomFrom(options.seed ?? 1)
+    for (const id of ids) this.add(id)
+    for (const a of ids) for (const b of ids) if (a < b) this.connect(a, b)
+  }
+
+  add(id: string): Device {
+    const { clock } = this
+    const { manifest, chunkRows } = this.#options
+    const links = new Links(clock)
+    const scheduler = new Scheduler((error) => this.errors.push(error))
+    const options = { self: id, manifest, links, scheduler, clock }
+    const ring = new Ring(chunkRows === undefined ? options : { ...options, chunkRows })
+    const device: Device = { id, ring, links, scheduler, engine: null }
+    this.devices.set(id, device)
+    return device
+  }
+
+  device(id: string): Device {
+    const device = this.devices.get(id)
+    if (!device) throw new Error(`no device ${id}`)
+    return device
+  }
+
+  connect(a: string, b: string): void {
+    const [wireA, wireB] = [this.#wire(a, b), this.#wire(b, a)]
+    this.#directions = this.#directions.filter(({ from, to }) => !joins(from, to, a, b))
+    this.#directions.push({ from: a, to: b, messages: [], target: wireB })
+    this.#directions.push({ from: b, to: a, messages: [], target: wireA })
+    this.device(a).links.connect(b, wireA)
+    this.device(b).links.connect(a, wireB)
+  }
+
+  /** What is on the way is lost, and both ends notice. */
+  cut(a: string, b: string): void {
+    this.#directions = this.#directions.filter(({ from, to }) => !joins(from, to, a, b))
+    this.devices.get(a)?.links.disconnect(b)
+    this.devices.get(b)?.links.disconnect(a)
+  }
+
+  /** A device vanishes. */
+  remove(id: string): void {
+    for (const other of this.devices.keys()) if (other !== id) this.cut(id, other)
+    this.device(id).ring.close()
+    this.devices.delete(id)
+  }
+
+  async activate(
+    plan: RingPlan,
+    only: Iterable<string> = this.devices.keys(),
+  ): Promise<void> {
+    const { manifest, cacheBudget = 1e9, context = 1e9 } = this.#options
+    for (const id of only) {
+      const device = this.device(id)
+      const index = plan.stages.findIndex((stage) => stage.device === id)
+      if (index < 0) {
+        device.engine = null
+        device.ring.activate(plan, null)
+        continue
+      }
+      const engine = new FakeEngine()
+      const spans = spansOf(plan, index, manifest.layers)
+      const reader = { file: unread, shard: unread }
+      await engine.load({ manifest, reader, spans, mode: 'packed' })
+      device.engine = engine
+      device.ring.activate(plan, { engine, cacheBudget, context })
+    }
+  }
+
+  ask(device: string, ask: Ask): Answer {
+    const answer: Answer = { tokens: [], events: [], end: null }
+    this.device(device).ring.ask(ask, (event) => {
+      answer.events.push(event)
+      if (event.kind === 'token') answer.tokens.push(event.id)
+      else answer.end = event
+    })
+    return answer
+  }
+
+  /** Raw bytes from one device to another, as a room mate that misbehaves may send. */
+  inject(from: string, to: string, message: Uint8Array): void {
+    this.#directions
+      .find((direction) => direction.from === from && direction.to === to)
+      ?.messages.push(message)
+  }
+
+  /** Delivers one message of a link chosen by the seed. False: none is on the way. */
+  async step(): Promise<boolean> {
+    await settle(Math.floor(this.#random() * 40))
+    const ready = () => this.#directions.filter(({ messages }) => messages.length > 0)
+    if (ready().length === 0) await settle()
+    const busy = ready()
+    const direction = busy[Math.floor(this.#random() * busy.length)]
+    const message = direction?.messages.shift()
+    if (!direction || !message) return false
+    this.onDeliver(direction.from, direction.to, message)
+    direction.target.onMessage(message)
+    return true
+  }
+
+  /** Until nothing is on the way, or `done`. */
+  async run(done: () => boolean = () => false, mostSteps = 100_000): Promise<void> {
+    for (let i = 0; i < mostSteps; i++) if (done() || !(await this.step())) return
+    throw new Error('the room does not come to rest')
+  }
+
+  #wire(from: string, to: string): Wire {
+    const wire: Wire = {
+      ready: () => true,
+      send: (message) => this.inject(from, to, message.slice()),
+      close: () => undefined,
+      onReady: () => undefined,
+      onMessage: () => undefined,
+      onClosed: () => undefined,
+    }
+    return wire
+  }
+}
+
+function joins(from: string, to: string, a: string, b: string): boolean {
+  return (from === a && to === b) || (from === b && to === a)
+}
