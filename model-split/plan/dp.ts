@@ -2,17 +2,19 @@
  * The exact planner: a dynamic programme over (set of used devices, last device, layers
  * placed). It covers all contiguous spans, device orders, starters and devices left out.
  */
+import { fillBound, workAfter } from './bounds.ts'
+import type { Combine } from './bounds.ts'
 import type { Hop, Tables } from './tables.ts'
 
-/** Sum: a lap. Max: the busiest. */
-export type Combine = 'sum' | 'max'
-
 export interface Wanted {
+  /** Sum: a lap. Max: the busiest. */
   readonly combine: Combine
   /** Indices of devices that may be the starter, in order of preference among equals. */
   readonly starters: readonly number[]
   /** Index of a device that must have layers or be the starter. */
   readonly must?: number
+  /** Only rings that cost less are wanted. */
+  readonly below?: number
 }
 
 export interface Found {
@@ -32,17 +34,21 @@ export const EXACT_DEVICES = 8
  * Finds the best ring, or null if there is none. At most `EXACT_DEVICES` devices.
  * Among equals the first found stays, so the answer depends on the tables' order only.
  */
-export const solveExact: Solver = (tables, { combine, starters, must }) => {
+export const solveExact: Solver = (
+  tables,
+  { combine, starters, must, below = Infinity },
+) => {
   const { devices, layers } = tables
   if (devices > EXACT_DEVICES)
     throw new Error(`${devices} devices are too many for this solver.`)
   const stride = layers + 1
   const sum = combine === 'sum'
-  const rest = sum ? restAfter(tables) : new Float64Array(stride)
+  const bound = fillBound(tables, combine)
+  const left = workAfter(tables)
   const value = new Float64Array((1 << devices) * devices * stride)
   const origin = new Int32Array(value.length)
   const mustBit = must === undefined ? 0 : 1 << must
-  let best = Infinity
+  let best = below
   let hops: Hop[] = []
   let effort = 0
 
@@ -69,6 +75,14 @@ export const solveExact: Solver = (tables, { combine, starters, must }) => {
             end = row + layers
           }
         }
+        // Beginnings that cannot become better than the best ring end here.
+        for (let p = 0; p < layers; p++) {
+          const here = value[row + p] ?? Infinity
+          if (here === Infinity) continue
+          const rest = bound(mask, left[p] ?? 0)
+          if (!((sum ? here + rest : Math.max(here, rest)) < best))
+            value[row + p] = Infinity
+        }
         for (let next = 0; next < devices; next++) {
           if (mask & (1 << next)) continue
           const target = ((mask | (1 << next)) * devices + next) * stride
@@ -78,7 +92,7 @@ export const solveExact: Solver = (tables, { combine, starters, must }) => {
             const here = value[row + p] ?? Infinity
             const hop = link[p] ?? Infinity
             const base = sum ? here + hop : Math.max(here, hop)
-            if (!(base + (rest[p] ?? 0) < best)) continue
+            if (!(base < best)) continue
             for (let q = p + 1; q <= layers; q++) {
               const cost = span[p * stride + q] ?? Infinity
               if (cost === Infinity) continue
@@ -95,7 +109,7 @@ export const solveExact: Solver = (tables, { combine, starters, must }) => {
     }
     if (end >= 0) hops = trace(origin, end, devices, stride)
   }
-  return best < Infinity ? { value: best, hops, effort } : null
+  return hops.length > 0 ? { value: best, hops, effort } : null
 }
 
 const EMPTY = new Float64Array(0)
@@ -109,21 +123,4 @@ function trace(origin: Int32Array, end: number, devices: number, stride: number)
     at = before
   }
   return hops
-}
-
-/** A lower bound of what the layers from each border on will cost on any device. */
-function restAfter({ layers, span, work }: Tables): Float64Array {
-  const stride = layers + 1
-  let rate = Infinity
-  for (const table of span)
-    for (let from = 0; from < layers; from++)
-      for (let to = from + 1, w = 0; to <= layers; to++) {
-        w += work[to - 1] ?? 0
-        if (w > 0) rate = Math.min(rate, (table[from * stride + to] ?? Infinity) / w)
-      }
-  const rest = new Float64Array(stride)
-  if (rate === Infinity) return rest
-  for (let p = layers - 1; p >= 0; p--)
-    rest[p] = (rest[p + 1] ?? 0) + rate * (work[p] ?? 0) * (1 - 1e-9)
-  return rest
 }

@@ -1,11 +1,12 @@
 /** Rooms with more devices than the exact planner takes: a beam search, and what it may miss. */
+import { capabilities, fillBound, workAfter } from './bounds.ts'
 import { EXACT_DEVICES, solveExact } from './dp.ts'
 import type { Found, Solver } from './dp.ts'
 import type { Aim } from './search.ts'
 import type { Hop, Tables, TimeTables } from './tables.ts'
 
 /** Rings that are followed at the same time. */
-const WIDTH = 300
+const WIDTH = 240
 
 interface Prefix {
   readonly used: number
@@ -24,48 +25,47 @@ interface Prefix {
  * the most capable others. Null means that none was found, not that none exists.
  */
 export const solveLarge: Solver = (tables, wanted) => {
-  const found = beam(tables, wanted)
+  const found = solveBeam(tables, wanted)
   const used = new Set(found?.hops.map((hop) => hop.device))
   if (wanted.must !== undefined) used.add(wanted.must)
   if (used.size > EXACT_DEVICES) return found
-  const { rate, room } = capabilities(tables)
-  const others = rate
-    .map((_, device) => device)
+  const others = capabilities(tables)
+    .map(({ device }) => device)
     .filter((device) => !used.has(device))
-    .sort(
-      (a, b) =>
-        (rate[a] ?? 0) - (rate[b] ?? 0) || (room[b] ?? 0) - (room[a] ?? 0) || a - b,
-    )
   const chosen = [...used, ...others].slice(0, EXACT_DEVICES).sort((a, b) => a - b)
   const inner = chosen.flatMap((device, i) =>
     wanted.starters.includes(device) ? [i] : [],
   )
+  const below = Math.min(found?.value ?? Infinity, wanted.below ?? Infinity)
   const exact = solveExact(subset(tables, chosen), {
     combine: wanted.combine,
     starters: inner,
+    below,
     ...(wanted.must === undefined ? {} : { must: chosen.indexOf(wanted.must) }),
   })
   const effort = (found?.effort ?? 0) + (exact?.effort ?? 0)
-  if (exact && exact.value < (found?.value ?? Infinity)) {
+  if (exact) {
     const hops = exact.hops.map((hop) => ({ ...hop, device: chosen[hop.device] ?? -1 }))
     return { value: exact.value, hops, effort }
   }
   return found && { ...found, effort }
 }
 
-const beam: Solver = (tables, { combine, starters, must }): Found | null => {
-  const { devices, layers, work } = tables
+/** The beam search alone. */
+export const solveBeam: Solver = (
+  tables,
+  { combine, starters, must, below = Infinity },
+): Found | null => {
+  const { devices, layers } = tables
   const stride = layers + 1
   const add = combine === 'sum' ? (a: number, b: number) => a + b : Math.max
   const bound = fillBound(tables, combine)
-  const workFrom = new Float64Array(stride)
-  for (let p = layers - 1; p >= 0; p--)
-    workFrom[p] = (workFrom[p + 1] ?? 0) + (work[p] ?? 0)
+  const left = workAfter(tables)
   let effort = 0
-  const closed: { value: number; last: Prefix | null } = { value: Infinity, last: null }
+  const closed: { value: number; last: Prefix | null } = { value: below, last: null }
   let front: Prefix[] = []
   const hopeOf = (value: number, used: number, to: number) =>
-    add(value, bound(used, workFrom[to] ?? 0))
+    add(value, bound(used, left[to] ?? 0))
   const close = (last: Prefix) => {
     if (last.to !== layers) return
     if (must !== undefined && !(last.used & (1 << must))) return
@@ -92,7 +92,7 @@ const beam: Solver = (tables, { combine, starters, must }): Found | null => {
     }
   while (front.length > 0) {
     front.forEach(close)
-    const next = new Map<string, Prefix>()
+    const next = new Map<number, Prefix>()
     for (const before of narrow(front)) {
       for (let device = 0; device < devices; device++) {
         if (before.used & (1 << device)) continue
@@ -110,7 +110,7 @@ const beam: Solver = (tables, { combine, starters, must }): Found | null => {
           effort++
           const hope = hopeOf(value, used, to)
           if (!(hope < closed.value)) continue
-          const key = `${before.starter} ${used} ${device} ${to}`
+          const key = ((used * devices + before.starter) * devices + device) * stride + to
           if (!(value < (next.get(key)?.value ?? Infinity))) continue
           const { starter } = before
           next.set(key, {
@@ -143,64 +143,31 @@ function trace(last: Prefix): Hop[] {
   return hops
 }
 
-/** Per device: least cost of a unit of work, and most work that it can take. */
-function capabilities({ layers, span, start, work }: Tables): {
-  rate: number[]
-  room: number[]
-} {
-  const stride = layers + 1
-  const rate = span.map(() => Infinity)
-  const room = span.map(() => 0)
-  span.forEach((table, device) => {
-    for (let from = 0; from < layers; from++)
-      for (let to = from + 1, w = 0; to <= layers; to++) {
-        w += work[to - 1] ?? 0
-        const asStarter = from === 0 ? (start[device]?.[to] ?? Infinity) : Infinity
-        const cost = Math.min(table[from * stride + to] ?? Infinity, asStarter)
-        if (cost === Infinity) continue
-        room[device] = Math.max(room[device] ?? 0, w)
-        // Where layers cost nothing (a shortfall, no work) the bound is nothing, too.
-        rate[device] = Math.min(rate[device] ?? 0, w > 0 ? cost / w : 0)
-      }
-  })
-  return { rate, room }
-}
-
-/** Least cost of some work on the devices that are not in use, ignoring links and borders. */
-function fillBound(
-  tables: Tables,
-  combine: 'sum' | 'max',
-): (used: number, work: number) => number {
-  const { rate, room } = capabilities(tables)
-  const able = rate
-    .flatMap((r, device) =>
-      (room[device] ?? 0) > 0 ? { device, r, w: room[device] ?? 0 } : [],
-    )
-    .sort((a, b) => a.r - b.r)
-  const slack = 1 - 1e-9
-  return (used, work) => {
-    let left = work * slack
-    let [cost, speed] = [0, 0]
-    for (const { device, r, w } of able) {
-      if (used & (1 << device)) continue
-      cost += Math.max(0, Math.min(left, w)) * r
-      speed += 1 / r
-      left -= w
-    }
-    if (left > 0) return Infinity
-    // The busiest is least when all free devices run all the time.
-    return (combine === 'sum' ? cost : speed > 0 ? work / speed : 0) * slack
-  }
-}
-
-/** A lower bound of the aim's value over all rings, whatever the links. */
+/** A lower bound of the aim's value over all rings. */
 export function lowerBound(tables: TimeTables, aim: Aim): number {
   const work = tables.work.reduce((a, b) => a + b, 0)
-  const head = Math.min(...tables.start.map((table) => table[0] ?? Infinity))
-  const floor = Number.isFinite(head) ? head : 0
-  const lap = fillBound(tables, 'sum')(0, work) + floor
+  const head = least(tables.start)
+  const lap = fillBound(tables, 'sum')(0, work) + head + linkBound(tables, work)
   if (aim.load === 'lap') return lap
-  return Math.max(fillBound(tables, 'max')(0, work), floor, lap / aim.inFlight)
+  return Math.max(fillBound(tables, 'max')(0, work), head, lap / aim.inFlight)
+}
+
+/** A ring of as many devices as the memory asks for has as many links. */
+function linkBound(tables: Tables, work: number): number {
+  const rooms = capabilities(tables).map(({ room }) => room)
+  let [left, devices] = [work * (1 - 1e-9), 0]
+  for (const room of rooms.sort((a, b) => b - a)) {
+    if (left <= 0) break
+    left -= room
+    devices++
+  }
+  return devices > 1 ? devices * least(tables.link) : 0
+}
+
+function least(tables: readonly Float64Array[]): number {
+  let smallest = Infinity
+  for (const table of tables) for (const x of table) smallest = Math.min(smallest, x)
+  return smallest < Infinity ? smallest : 0
 }
 
 function subset(tables: Tables, chosen: readonly number[]): Tables {

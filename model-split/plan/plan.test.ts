@@ -5,7 +5,7 @@ import { lackingBytes } from './memory.ts'
 import { planLayers } from './plan.ts'
 import { allFitting, allPlans, randomCase, valueOf } from './testing/rooms.ts'
 import type { Case } from './testing/rooms.ts'
-import type { Plan, PlanOptions } from './types.ts'
+import type { Plan, PlanOptions, Stage } from './types.ts'
 
 const plan = (
   { costs, devices, links, options }: Case,
@@ -92,8 +92,11 @@ describe('planLayers', () => {
         const found = plan(room)
         if (found.kind === 'plan') return
         const { costs, devices, options, links } = room
-        let least = Infinity
-        let stages
+        let least = {
+          sum: Infinity,
+          one: [] as readonly Stage[],
+          lacking: [] as number[],
+        }
         for (const one of allPlans(
           devices.map(({ id }) => id),
           costs.layers,
@@ -110,14 +113,14 @@ describe('planLayers', () => {
             lackingBytes(costs, devices[hops[i]!]!, from, to, i === 0, options),
           )
           const sum = lacking.reduce((a, b) => a + b, 0)
-          if (sum < least) [least, stages] = [sum, { one, lacking }]
+          if (sum < least.sum) least = { sum, one, lacking }
         }
-        expect(found.missingBytes).toBe(least)
+        expect(found.missingBytes).toBe(least.sum)
         const richer = devices.map((device) => {
-          const at = stages!.one.findIndex((stage) => stage.device === device.id)
+          const at = least.one.findIndex((stage) => stage.device === device.id)
           return {
             ...device,
-            memoryBudget: device.memoryBudget + (stages!.lacking[at] ?? 0),
+            memoryBudget: device.memoryBudget + (least.lacking[at] ?? 0),
           }
         })
         expect(planLayers(costs, richer, links, options).kind).toBe('plan')

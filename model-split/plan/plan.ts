@@ -78,7 +78,9 @@ export function planLayers(
         device,
         ring,
         kept,
-        forced: () => bestRing(tables, aim, solver, { starters, must: device }),
+        ...(exact && {
+          forced: () => bestRing(tables, aim, solver, { starters, must: device }),
+        }),
       }),
     })),
     movedLayers: moved(stages, options.current ?? [], costs.layers),

@@ -8,8 +8,8 @@ export interface Question {
   /** The best ring (or the kept one) without it. */
   readonly ring: Pick<Ring, 'value' | 'hops'>
   readonly kept: boolean
-  /** The best ring that it takes part in. */
-  readonly forced: () => Pick<Ring, 'value'> | null
+  /** The best ring that it takes part in; undefined where that takes too long to find. */
+  readonly forced?: () => Pick<Ring, 'value'> | null
 }
 
 export function whyLeftOut(
@@ -24,6 +24,7 @@ export function whyLeftOut(
     return 'It lends too little memory for even one layer.'
   if (!ring.hops.some((hop) => linked(tables, device, hop)))
     return 'It has no link to the devices that run the model.'
+  if (!forced) return 'The other devices run the model faster without it.'
   const other = forced()
   if (!other) return 'No split of the layers between the devices has a place for it.'
   const slower = other.value > ring.value

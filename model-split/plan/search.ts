@@ -1,4 +1,5 @@
 /** From the two solvers' answers (smallest sum, smallest maximum) to the planner's aims. */
+import type { Combine } from './bounds.ts'
 import type { Found, Solver, Wanted } from './dp.ts'
 import { busyTables, capped } from './tables.ts'
 import type { Hop, Tables, TimeTables } from './tables.ts'
@@ -64,8 +65,8 @@ export function bestRing(
   wanted: Omit<Wanted, 'combine'>,
 ): Ring | null {
   let effort = 0
-  const solve = (t: Tables, combine: Wanted['combine']): Found | null => {
-    const found = solver(t, { ...wanted, combine })
+  const solve = (t: Tables, combine: Combine, below = Infinity): Found | null => {
+    const found = solver(t, { ...wanted, combine, below })
     effort += found?.effort ?? 0
     return found
   }
@@ -79,25 +80,30 @@ export function bestRing(
   }
   const least = solve(busyTables(tables), 'max')
   if (!least) return null
-  const lapUpTo = (bound: number): Ring => {
-    const found = solve(capped(tables, bound), 'sum')
-    return ring(found?.hops ?? least.hops)
+  let best = ring(least.hops)
+  /** Looks for a smaller lap than `below` among rings that are no busier than `bound`. */
+  const improve = (bound: number, below: number): boolean => {
+    const found = solve(capped(tables, bound), 'sum', below)
+    if (!found) return false
+    const next = ring(found.hops)
+    if (next.value < best.value || (next.value === best.value && next.lap < best.lap))
+      best = next
+    return true
   }
-  let best = lapUpTo(least.value)
+  improve(least.value, best.lap)
   if (best.value > best.busiest) {
     const bounds = busyTimes(tables, least.value, best.value)
     let [low, high] = [0, bounds.length]
     while (low < high) {
       const middle = (low + high) >> 1
       const bound = bounds[middle] ?? Infinity
-      const next = lapUpTo(bound)
-      if (next.value < best.value) best = next
-      if (next.lap / aim.inFlight <= bound) high = middle
+      if (improve(bound, Math.floor(bound * aim.inFlight) + 1)) high = middle
       else low = middle + 1
     }
-    const last = lapUpTo(Math.floor(best.value))
-    if (last.value < best.value || (last.value === best.value && last.lap < best.lap))
-      best = last
+    // Just below the bound where the two meet, the lap still decides: that may be better.
+    const before = bounds[low - 1]
+    if (before !== undefined) improve(before, best.value * aim.inFlight)
+    improve(Math.floor(best.value), best.lap)
   }
   return { ...best, effort }
 }

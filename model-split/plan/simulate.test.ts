@@ -1,0 +1,90 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { planLayers } from './plan.ts'
+import { ringOf, simulateRing } from './simulate.ts'
+import type { SimulatedRing } from './simulate.ts'
+import { randomCase } from './testing/rooms.ts'
+
+const ring: SimulatedRing = {
+  stages: [
+    { decodeMs: 4, prefillMs: 2 },
+    { decodeMs: 6, prefillMs: 3 },
+  ],
+  links: [
+    { latencyMs: 1, rowMs: 0.5 },
+    { latencyMs: 2, rowMs: 0.25 },
+  ],
+  headMs: 3,
+}
+const lap = 4 + 1.5 + 6 + 2.25 + 3
+
+describe('simulateRing', () => {
+  it('takes one lap per token of one sequence', () => {
+    const { tokensAt } = simulateRing(ring, [{ promptTokens: 1, newTokens: 4 }])
+    const first = 2 + 1.5 + 3 + 2.25 + 3
+    expect(tokensAt).toEqual([[first, first + lap, first + 2 * lap, first + 3 * lap]])
+  })
+
+  it('sends a prompt in chunks, one behind the other', () => {
+    const sequence = [{ promptTokens: 20, newTokens: 1 }]
+    // Chunks of 8, 8 and 4 rows: the second stage is the slower one and works without a pause.
+    const { tokensAt } = simulateRing(ring, sequence, 8)
+    expect(tokensAt).toEqual([[8 * 2 + 8 * 0.5 + 1 + 20 * 3 + 4 * 0.25 + 2 + 3]])
+    const whole = simulateRing(ring, sequence, 20).tokensAt
+    expect(whole).toEqual([[20 * (2 + 0.5 + 3 + 0.25) + 1 + 2 + 3]])
+  })
+
+  it('works on one device', () => {
+    const alone = { stages: [{ decodeMs: 4, prefillMs: 2 }], links: [], headMs: 3 }
+    const { tokensAt, busy } = simulateRing(alone, [{ promptTokens: 3, newTokens: 3 }])
+    expect(tokensAt).toEqual([[9, 16, 23]])
+    expect(busy).toEqual([1])
+  })
+
+  it('gives nothing for nothing', () => {
+    expect(simulateRing(ring, [])).toMatchObject({ tokensPerSecond: 0, tokensAt: [] })
+    const none = simulateRing(ring, [{ promptTokens: 5, newTokens: 0 }])
+    expect(none).toMatchObject({ tokensPerSecond: 0, tokensAt: [[]], busy: [0, 0] })
+  })
+
+  it('comes to the rate that the planner predicts', () => {
+    let bound = { busiest: 0, lap: 0 }
+    fc.assert(
+      fc.property(fc.nat(), fc.integer({ min: 1, max: 6 }), (seed, inFlight) => {
+        const room = randomCase(seed, 4, 8, { load: 'stage', inFlight })
+        const plan = planLayers(room.costs, room.devices, room.links, room.options)
+        if (plan.kind === 'short') return
+        const times = ringOf(
+          plan.stages,
+          room.costs,
+          room.devices,
+          room.links,
+          room.options,
+        )
+        const sequences = Array.from({ length: inFlight }, () => ({
+          promptTokens: 1,
+          newTokens: 200,
+        }))
+        const { steadyTokensPerSecond } = simulateRing(times!, sequences)
+        const period = Math.max(plan.busiestMs, plan.lapMs / inFlight)
+        if (plan.busiestMs > plan.lapMs / inFlight)
+          bound = { ...bound, busiest: bound.busiest + 1 }
+        else bound = { ...bound, lap: bound.lap + 1 }
+        const share = (steadyTokensPerSecond * period) / 1000
+        expect(share).toBeGreaterThan(0.97)
+        expect(share).toBeLessThan(1.03)
+      }),
+      { numRuns: 150 },
+    )
+    expect(Math.min(bound.busiest, bound.lap)).toBeGreaterThan(10)
+  })
+
+  it('gives the same figures for the same input', () => {
+    const sequences = Array.from({ length: 5 }, (_, i) => ({
+      startMs: i % 2,
+      promptTokens: 7 + i,
+      newTokens: 20,
+    }))
+    expect(simulateRing(ring, sequences, 4)).toEqual(simulateRing(ring, sequences, 4))
+  })
+})
