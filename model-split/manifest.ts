@@ -107,7 +107,9 @@ const segment = v.strictObject({
    * Only where a fused node joins this segment with the one before: `inside` is linked when
    * both are in the span, `border` when the span starts here.
    */
-  entry: v.optional(v.strictObject({ inside: v.array(v.string()), border: v.array(v.string()) })),
+  entry: v.optional(
+    v.strictObject({ inside: v.array(v.string()), border: v.array(v.string()) }),
+  ),
   /** Pieces linked only when the span ends with this segment. */
   exit: v.array(v.string()),
   caches: v.array(cache),
@@ -163,14 +165,24 @@ const blob = v.strictObject({
   /** Content addresses; their bytes one after another make up the blob. */
   shards: v.array(sha256),
   tensors: v.array(
-    v.strictObject({ name: v.string(), dtype, dims: v.array(count), offset: count, bytes: count }),
+    v.strictObject({
+      name: v.string(),
+      dtype,
+      dims: v.array(count),
+      offset: count,
+      bytes: count,
+    }),
   ),
   quantised: v.array(quantised),
   /** Length of the derived forms. Locations are `externalPath(blob, form)` (link/paths.ts). */
   denseBytes: count,
   leanBytes: count,
   /** By mode of the span: which forms its graph names, and the bytes resident then. */
-  forms: v.strictObject({ packed: v.array(form), dense: v.array(form), lean: v.array(form) }),
+  forms: v.strictObject({
+    packed: v.array(form),
+    dense: v.array(form),
+    lean: v.array(form),
+  }),
   resident: v.strictObject({ packed: count, dense: count, lean: count }),
 })
 export type WeightBlob = v.InferOutput<typeof blob>
@@ -220,18 +232,30 @@ export const manifestSchema = v.strictObject({
   tensors: v.record(v.string(), tensor),
   /** LinguaLinked's maps: which tensors cross exactly one border, and which cross more. */
   dependencies: v.strictObject({
-    sequential: v.array(v.strictObject({ from: count, to: count, tensors: v.array(v.string()) })),
-    residual: v.array(v.strictObject({ from: count, to: count, tensors: v.array(v.string()) })),
+    sequential: v.array(
+      v.strictObject({ from: count, to: count, tensors: v.array(v.string()) }),
+    ),
+    residual: v.array(
+      v.strictObject({ from: count, to: count, tensors: v.array(v.string()) }),
+    ),
   }),
   blobs: v.record(v.string(), blob),
-  shards: v.record(sha256, v.strictObject({ bytes: v.pipe(count, v.maxValue(MAX_SHARD_BYTES)) })),
+  shards: v.record(
+    sha256,
+    v.strictObject({ bytes: v.pipe(count, v.maxValue(MAX_SHARD_BYTES)) }),
+  ),
   /** Text files that travel with the model. */
   files: v.array(v.strictObject({ file: fileName, bytes: count, sha256 })),
 })
 export type Manifest = v.InferOutput<typeof manifestSchema>
 
 /** Value of an affine expression. */
-export function evaluate([c, b, s, p]: Affine, batch: number, rows: number, past: number): number {
+export function evaluate(
+  [c, b, s, p]: Affine,
+  batch: number,
+  rows: number,
+  past: number,
+): number {
   return c + b * batch + s * rows + p * past
 }
 

@@ -14,7 +14,11 @@ export function segmentsOf(manifest: Manifest, span: Span): [number, number] {
   const { layers } = manifest
   const { from, to, embed, head } = span
   const bad =
-    !Number.isInteger(from) || !Number.isInteger(to) || from < 0 || to > layers || from > to
+    !Number.isInteger(from) ||
+    !Number.isInteger(to) ||
+    from < 0 ||
+    to > layers ||
+    from > to
   if (bad || (embed && from !== 0) || (head && to !== layers))
     throw new Error(`Span ${from}-${to} does not fit a model of ${layers} layers.`)
   const range: [number, number] = [embed ? 0 : from + 1, head ? layers + 2 : to + 1]
@@ -31,7 +35,10 @@ export function inputsOf(manifest: Manifest, span: Span): string[] {
 /** Border tensors that the span gives to later stages, in manifest order. */
 export function outputsOf(manifest: Manifest, span: Span): string[] {
   const [start, end] = segmentsOf(manifest, span)
-  return names(manifest, (t) => t.from >= start && t.from < end && t.to.some((c) => c >= end))
+  return names(
+    manifest,
+    (t) => t.from >= start && t.from < end && t.to.some((c) => c >= end),
+  )
 }
 
 function names(manifest: Manifest, wanted: (t: BorderTensor) => boolean): string[] {
@@ -47,12 +54,14 @@ export function piecesOf(manifest: Manifest, span: Span): string[] {
   const add = (id: string): void => {
     if (found.has(id)) return
     const piece = manifest.pieces[id]
-    if (!piece) throw new Error(`manifest.json names a graph piece "${id}" that it lacks.`)
+    if (!piece)
+      throw new Error(`manifest.json names a graph piece "${id}" that it lacks.`)
     found.add(id)
     piece.needs.forEach(add)
   }
   manifest.segments.slice(start, end).forEach((segment, i, all) => {
-    if (segment.entry) (i === 0 ? segment.entry.border : segment.entry.inside).forEach(add)
+    if (segment.entry)
+      (i === 0 ? segment.entry.border : segment.entry.inside).forEach(add)
     segment.pieces.forEach(add)
     if (i === all.length - 1) segment.exit.forEach(add)
   })
@@ -61,12 +70,16 @@ export function piecesOf(manifest: Manifest, span: Span): string[] {
 
 /** Ids of the weight blobs that the span loads, each once. */
 export function blobsOf(manifest: Manifest, span: Span): string[] {
-  return unique(piecesOf(manifest, span).flatMap((id) => manifest.pieces[id]?.blobs ?? []))
+  return unique(
+    piecesOf(manifest, span).flatMap((id) => manifest.pieces[id]?.blobs ?? []),
+  )
 }
 
 /** Names of the integer inputs that the span is fed. */
 export function feedsOf(manifest: Manifest, span: Span): string[] {
-  return unique(piecesOf(manifest, span).flatMap((id) => manifest.pieces[id]?.feeds ?? []))
+  return unique(
+    piecesOf(manifest, span).flatMap((id) => manifest.pieces[id]?.feeds ?? []),
+  )
 }
 
 /** Caches of the span's layers, in layer order. */

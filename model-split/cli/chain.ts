@@ -20,14 +20,18 @@ async function main(): Promise<void> {
     },
   })
   const [folder] = positionals
-  if (folder === undefined || positionals.length > 1 || values.ids === undefined) throw new Error(USAGE)
+  if (folder === undefined || positionals.length > 1 || values.ids === undefined)
+    throw new Error(USAGE)
   const files = await openCutFolder(folder)
   const { layers, vocabulary } = files.manifest
   const ids = values.ids.split(',').map(Number)
   if (ids.some((id) => !Number.isInteger(id) || id < 0 || id >= vocabulary))
-    throw new Error(`--ids takes token ids from 0 to ${vocabulary - 1}, separated by commas.`)
+    throw new Error(
+      `--ids takes token ids from 0 to ${vocabulary - 1}, separated by commas.`,
+    )
   const count = Number(values.steps)
-  if (!Number.isInteger(count) || count < 0) throw new Error('--steps takes a number of tokens, 0 or more.')
+  if (!Number.isInteger(count) || count < 0)
+    throw new Error('--steps takes a number of tokens, 0 or more.')
   const spans = parseSpans(values.spans ?? `0-${layers}`, layers)
   const chain = await openChain(files, spans)
   const steps: { token: number; logits: number[] }[] = []
@@ -38,11 +42,14 @@ async function main(): Promise<void> {
     next = [token]
   }
   console.log(steps.map(({ token }) => token).join(','))
-  if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify({ steps })}\n`)
+  if (values.json !== undefined)
+    await writeFile(values.json, `${JSON.stringify({ steps })}\n`)
 }
 
 /** Graph optimisations stay off, as then every split computes the same bits. */
-async function openChain(...args: [Parameters<typeof Chain.open>[0], Parameters<typeof Chain.open>[1]]): Promise<Chain> {
+async function openChain(
+  ...args: [Parameters<typeof Chain.open>[0], Parameters<typeof Chain.open>[1]]
+): Promise<Chain> {
   const levels: Optimisation[] = ['disabled', 'basic']
   let failure: unknown
   for (const level of levels)

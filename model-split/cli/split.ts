@@ -19,7 +19,8 @@ async function main(): Promise<void> {
   })
   const [spec] = positionals
   const { out } = values
-  if (spec === undefined || positionals.length > 1 || out === undefined) throw new Error(USAGE)
+  if (spec === undefined || positionals.length > 1 || out === undefined)
+    throw new Error(USAGE)
   const source = await openSource(spec)
   const line = progressLine()
   try {
@@ -35,7 +36,10 @@ async function main(): Promise<void> {
       },
     })
     line.clear()
-    const bytes = Object.values(manifest.shards).reduce((sum, shard) => sum + shard.bytes, 0)
+    const bytes = Object.values(manifest.shards).reduce(
+      (sum, shard) => sum + shard.bytes,
+      0,
+    )
     console.log(
       `${manifest.model.name}: ${manifest.layers} layers, ${Object.keys(manifest.shards).length} shards, ${(bytes / 1e6).toFixed(1)} MB in ${out}`,
     )

@@ -28,13 +28,36 @@ export function fitAffine(samples: readonly Sample[]): Affine | null {
   const single = samples.filter(({ batch }) => batch === 1)
   const [a, b, c] = single
   if (!a || !b || !c) return null
-  const det = determinant(a, b, c, ({ rows }) => rows, ({ past }) => past)
-  const rows = determinant(a, b, c, ({ value }) => value, ({ past }) => past) / det
-  const past = determinant(a, b, c, ({ rows: r }) => r, ({ value }) => value) / det
+  const det = determinant(
+    a,
+    b,
+    c,
+    ({ rows }) => rows,
+    ({ past }) => past,
+  )
+  const rows =
+    determinant(
+      a,
+      b,
+      c,
+      ({ value }) => value,
+      ({ past }) => past,
+    ) / det
+  const past =
+    determinant(
+      a,
+      b,
+      c,
+      ({ rows: r }) => r,
+      ({ value }) => value,
+    ) / det
   const constant = a.value - rows * a.rows - past * a.past
   const double = samples.find(({ batch }) => batch === 2)
-  const perBatch = double ? double.value - constant - rows * double.rows - past * double.past : 0
-  const fit: Affine = [constant - perBatch, perBatch, rows, past]
+  const perBatch = double
+    ? double.value - constant - rows * double.rows - past * double.past
+    : 0
+  // Adding zero turns -0, which JSON does not keep, into 0.
+  const fit: Affine = [constant - perBatch + 0, perBatch + 0, rows + 0, past + 0]
   const exact = samples.every((s) => evaluate(fit, s.batch, s.rows, s.past) === s.value)
   return exact && fit.every(Number.isInteger) ? fit : null
 }

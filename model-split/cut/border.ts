@@ -7,7 +7,13 @@ import type { Flow, Vertex } from './flow.ts'
 import type { Roles } from './roles.ts'
 import { ModelError } from '../onnx/error.ts'
 
-const ENDLESS = 1 << 20
+/**
+ * What a crossing tensor costs. One that crosses the border before already is a little
+ * cheaper: sent straight to a later reader, it need not be turned into another one on the way.
+ */
+const CROSSING = 1000
+const CROSSING_AGAIN = CROSSING - 1
+const ENDLESS = 1 << 28
 
 /** One way to cut: for every stream vertex whether it lies before the border. */
 type Side = Uint8Array
@@ -20,8 +26,9 @@ export function assignSegments(flow: Flow, roles: Roles): number[] {
   const anchors = findAnchors(flow, roles)
   const sides: Side[] = []
   for (let border = 0; border < roles.layers; border++) {
-    const before = border === 0 ? anchors.ids : [...anchors.ids, ...(anchors.layers[border - 1] ?? [])]
-    const network = new Network(flow, before, anchors.layers[border] ?? [])
+    const before =
+      border === 0 ? anchors.ids : [...anchors.ids, ...(anchors.layers[border - 1] ?? [])]
+    const network = new Network(flow, before, anchors.layers[border] ?? [], sides.at(-1))
     if (network.width >= ENDLESS)
       throw new ModelError(
         `Layer ${border} cannot be separated from the part before it: the caches of the model do not follow one another.`,
@@ -71,9 +78,14 @@ function findAnchors(flow: Flow, roles: Roles): Anchors {
  * take the final norm along. The cut is chosen that makes the last layer most like the one
  * before it.
  */
-function lastBorder(flow: Flow, roles: Roles, anchors: Anchors, sides: readonly Side[]): Side {
+function lastBorder(
+  flow: Flow,
+  roles: Roles,
+  anchors: Anchors,
+  sides: readonly Side[],
+): Side {
   const before = [...anchors.ids, ...(anchors.layers[roles.layers - 1] ?? [])]
-  const network = new Network(flow, before, [anchors.logits])
+  const network = new Network(flow, before, [anchors.logits], sides.at(-1))
   const start = sides[roles.layers - 1]
   const model = sides[roles.layers - 2]
   if (network.width >= ENDLESS || !start)
@@ -100,7 +112,10 @@ function operators(stream: readonly Vertex[], from: Side, to: Side): Map<string,
   return counts
 }
 
-function difference(a: ReadonlyMap<string, number>, b: ReadonlyMap<string, number>): number {
+function difference(
+  a: ReadonlyMap<string, number>,
+  b: ReadonlyMap<string, number>,
+): number {
   let sum = 0
   for (const key of new Set([...a.keys(), ...b.keys()]))
     sum += Math.abs((a.get(key) ?? 0) - (b.get(key) ?? 0))
@@ -108,7 +123,7 @@ function difference(a: ReadonlyMap<string, number>, b: ReadonlyMap<string, numbe
 }
 
 /**
- * Flow network over vertices and tensors. An arc giver -> tensor of capacity 1 counts each
+ * Flow network over vertices and tensors. An arc giver -> tensor counts each
  * crossing tensor once, however many read it; endless arcs reader -> giver keep every cut
  * one-way (a reader before the border pulls its givers before it).
  */
@@ -125,6 +140,7 @@ class Network {
     private readonly flow: Flow,
     before: readonly number[],
     after: readonly number[],
+    previous?: Side,
   ) {
     const vertices = flow.stream.length
     const tensors = [...flow.readers.keys()].filter((name) => flow.producer.has(name))
@@ -133,8 +149,11 @@ class Network {
     this.head = new Array<number>(this.sink + 1).fill(-1)
     tensors.forEach((name, t) => {
       const giver = flow.producer.get(name) ?? 0
-      this.arc(giver, vertices + t, 1)
-      for (const reader of flow.readers.get(name) ?? []) {
+      const readers = flow.readers.get(name) ?? []
+      const again =
+        previous?.[giver] === 1 && readers.some((reader) => previous[reader] === 0)
+      this.arc(giver, vertices + t, again ? CROSSING_AGAIN : CROSSING)
+      for (const reader of readers) {
         this.arc(vertices + t, reader, ENDLESS)
         this.arc(reader, giver, ENDLESS)
       }
@@ -179,7 +198,11 @@ class Network {
   }
 
   /** Marks everything that can be reached over arcs that `open` finds passable. */
-  private walk(start: number, open: (arc: number) => number, seen?: Uint8Array): Uint8Array {
+  private walk(
+    start: number,
+    open: (arc: number) => number,
+    seen?: Uint8Array,
+  ): Uint8Array {
     const mark = seen ?? new Uint8Array(this.sink + 1)
     const stack = [start]
     mark[start] = 1
@@ -201,7 +224,11 @@ class Network {
       const queue = [this.source]
       via[this.source] = -2
       for (let i = 0; i < queue.length && via[this.sink] === -1; i++) {
-        for (let arc = this.head[queue[i] ?? 0] ?? -1; arc !== -1; arc = this.next[arc] ?? -1) {
+        for (
+          let arc = this.head[queue[i] ?? 0] ?? -1;
+          arc !== -1;
+          arc = this.next[arc] ?? -1
+        ) {
           const v = this.to[arc] ?? 0
           if (via[v] !== -1 || (this.room[arc] ?? 0) <= 0) continue
           via[v] = arc

@@ -20,7 +20,8 @@ export function describeCache(pair: CachePair, config: ModelConfig): Cache {
       const heads = rank === 3 && /head/i.test(String(dim)) ? (config.kvHeads[0] ?? 1) : 1
       return [0, heads, 0, 0]
     }
-    const size = i === rank - 1 || rank === 3 ? config.headDim : (config.kvHeads[0] ?? null)
+    const size =
+      i === rank - 1 || rank === 3 ? config.headDim : (config.kvHeads[0] ?? null)
     if (size === null)
       throw new ModelError(
         `The cache ${input.name} has an axis of unknown size (${String(dim)}) and config.json does not tell the heads; add num_key_value_heads and head_dim to it.`,
@@ -34,7 +35,9 @@ type Dims = readonly (number | string | null)[]
 
 function growingAxis(dims: Dims): number | null {
   const open = dims.flatMap((dim, i) => (typeof dim === 'number' ? [] : [i]))
-  const named = open.find((i) => /past|seq|len|ctx|kv_dim/i.test(String(dims[i])) && !isBatch(dims, i))
+  const named = open.find(
+    (i) => /past|seq|len|ctx|kv_dim/i.test(String(dims[i])) && !isBatch(dims, i),
+  )
   if (named !== undefined) return named
   const rest = open.filter((i) => !isBatch(dims, i))
   if (rest.length === 0) return null
@@ -48,9 +51,17 @@ function isBatch(dims: Dims, i: number): boolean {
 }
 
 /** @throws ModelError when config.json describes another model than the graph. */
-export function checkConfig(config: ModelConfig, pairs: readonly CachePair[], layers: number): void {
+export function checkConfig(
+  config: ModelConfig,
+  pairs: readonly CachePair[],
+  layers: number,
+): void {
   const shared = Number(config.raw['num_kv_shared_layers'] ?? 0) || 0
-  if (config.layers !== null && config.layers !== layers && config.layers - shared !== layers)
+  if (
+    config.layers !== null &&
+    config.layers !== layers &&
+    config.layers - shared !== layers
+  )
     throw new ModelError(
       `config.json says ${config.layers} layers, but the graph has caches for ${layers}; use the config that belongs to this file.`,
     )

@@ -77,10 +77,16 @@ async function refuseForeignFolder(target: string): Promise<void> {
   if (names.length === 0) return
   const manifest = await readFile(join(target, 'manifest.json'), 'utf8').catch(() => '')
   if (!manifest.includes(MANIFEST_FORMAT))
-    throw new ModelError(`The folder ${target} holds other files; name an empty or new folder with --out.`)
+    throw new ModelError(
+      `The folder ${target} holds other files; name an empty or new folder with --out.`,
+    )
 }
 
-async function cutInto(source: ModelSource, folder: string, options: CutOptions): Promise<CutResult> {
+async function cutInto(
+  source: ModelSource,
+  folder: string,
+  options: CutOptions,
+): Promise<CutResult> {
   const progress = options.onProgress ?? (() => undefined)
   const file = await findModelFile(source, options.variant)
   progress(`reading ${file.path}`)
@@ -120,8 +126,11 @@ async function cutInto(source: ModelSource, folder: string, options: CutOptions)
   }
   const graph = await writeGraph({ model, layout, quantised, weights, feeds, read })
   await writeFile(join(folder, 'graph.bin'), graph.bytes)
-  const { blobs, shards } = await writeShards(source, folder, weights.blobs, (done, all) =>
-    progress(`weights ${done + 1}/${all}`),
+  const { blobs, shards } = await writeShards(
+    source,
+    folder,
+    weights.blobs,
+    (done, all) => progress(`weights ${done + 1}/${all}`),
   )
   const used = new Set(Object.values(graph.pieces).flatMap((piece) => piece.feeds))
   const draft: Manifest = {
@@ -139,10 +148,20 @@ async function cutInto(source: ModelSource, folder: string, options: CutOptions)
     context: config.context ?? 2048,
     eos: [...config.eos],
     batch: true,
-    logits: { name: roles.logits, dtype: dtypes.get(roles.logits) ?? 'float32', rows: 'all' },
+    logits: {
+      name: roles.logits,
+      dtype: dtypes.get(roles.logits) ?? 'float32',
+      rows: 'all',
+    },
     header: graph.header,
     graph: { file: 'graph.bin', bytes: graph.bytes.length, sha256: hash(graph.bytes) },
-    golden: { file: 'golden.bin', bytes: 0, sha256: hash(new Uint8Array()), ids: [], logits: [0, 0] },
+    golden: {
+      file: 'golden.bin',
+      bytes: 0,
+      sha256: hash(new Uint8Array()),
+      ids: [],
+      logits: [0, 0],
+    },
     pieces: graph.pieces,
     feeds: Object.fromEntries([...feeds].filter(([name]) => used.has(name))),
     segments: describeSegments(model, layout, roles, config),
@@ -178,7 +197,11 @@ function goldenIds(vocabulary: number): number[] {
 }
 
 /** Shape inputs whose operand's shape is known before any run: the ids and the caches. */
-function knownShapes(shapes: readonly OnnxNode[], roles: Roles, config: ModelConfig): Map<string, Feed> {
+function knownShapes(
+  shapes: readonly OnnxNode[],
+  roles: Roles,
+  config: ModelConfig,
+): Map<string, Feed> {
   const operands = new Map<string, Affine[]>([
     [
       roles.ids,
@@ -191,7 +214,10 @@ function knownShapes(shapes: readonly OnnxNode[], roles: Roles, config: ModelCon
   for (const pair of roles.caches) {
     const { input, output, dims, axis } = describeCache(pair, config)
     operands.set(input, dims)
-    operands.set(output, dims.map((dim, i): Affine => (i === axis ? [0, 0, 1, 1] : dim)))
+    operands.set(
+      output,
+      dims.map((dim, i): Affine => (i === axis ? [0, 0, 1, 1] : dim)),
+    )
   }
   const known = new Map<string, Feed>()
   for (const node of shapes) {
@@ -212,7 +238,12 @@ function knownShapes(shapes: readonly OnnxNode[], roles: Roles, config: ModelCon
   return known
 }
 
-function describeSegments(model: OnnxModel, layout: Layout, roles: Roles, config: ModelConfig): Segment[] {
+function describeSegments(
+  model: OnnxModel,
+  layout: Layout,
+  roles: Roles,
+  config: ModelConfig,
+): Segment[] {
   return layout.entries.map((entry, segment) => {
     const name = segmentName(segment, roles.layers)
     const part = layout.parts.find(({ id }) => id === name)
@@ -234,36 +265,49 @@ function describeSegments(model: OnnxModel, layout: Layout, roles: Roles, config
 
 /** Multiply-adds times two of one token through the node's weight matrices. */
 function flopsOf(model: OnnxModel, node: OnnxNode): number {
-  if (/^(Gather|Shape|Reshape|Transpose|Cast|Dequantize|Constant)/.test(node.opType)) return 0
+  if (/^(Gather|Shape|Reshape|Transpose|Cast|Dequantize|Constant)/.test(node.opType))
+    return 0
   const [k, n] = ['K', 'N'].map((key) => node.attributes.get(key))
   if (k?.kind === 'int' && n?.kind === 'int') return 2 * k.value * n.value
   return node.inputs.reduce((sum, name) => {
     const dims = model.graph.initializers.get(name)?.dims ?? []
-    return dims.length < 2 ? sum : sum + 2 * dims.reduce((product, dim) => product * dim, 1)
+    return dims.length < 2
+      ? sum
+      : sum + 2 * dims.reduce((product, dim) => product * dim, 1)
   }, 0)
 }
 
-function describeTensors(layout: Layout, dtypes: ReadonlyMap<string, Dtype>): Manifest['tensors'] {
+function describeTensors(
+  layout: Layout,
+  dtypes: ReadonlyMap<string, Dtype>,
+): Manifest['tensors'] {
   return Object.fromEntries(
     [...layout.borders].map(([name, { from, to }]) => {
       // A joint's sum has no name in the graph; it is made for fp32 only.
       const dtype = dtypes.get(name) ?? (name.endsWith('/sum') ? 'float32' : undefined)
       if (!dtype)
-        throw new ModelError(`The type of the tensor ${name}, which crosses a border between layers, is not known; run the exporter's shape inference.`)
+        throw new ModelError(
+          `The type of the tensor ${name}, which crosses a border between layers, is not known; run the exporter's shape inference.`,
+        )
       return [name, { dtype, dims: [], from, to, golden: [0, 0] as [number, number] }]
     }),
   )
 }
 
 function dependencyMaps(layout: Layout): Manifest['dependencies'] {
-  const maps = { sequential: new Map<string, string[]>(), residual: new Map<string, string[]>() }
+  const maps = {
+    sequential: new Map<string, string[]>(),
+    residual: new Map<string, string[]>(),
+  }
   for (const [name, { from, to }] of layout.borders)
     for (const reader of to) {
       const map = reader === from + 1 ? maps.sequential : maps.residual
       const key = `${from},${reader}`
       map.set(key, [...(map.get(key) ?? []), name])
     }
-  const list = (map: Map<string, string[]>): { from: number; to: number; tensors: string[] }[] =>
+  const list = (
+    map: Map<string, string[]>,
+  ): { from: number; to: number; tensors: string[] }[] =>
     [...map].map(([key, tensors]) => {
       const [from = 0, to = 0] = key.split(',').map(Number)
       return { from, to, tensors }

@@ -92,8 +92,15 @@ export function traceFlow(
 }
 
 /** Nodes that the logits or a cache output depend on, order kept. */
-function liveNodes(graph: OnnxGraph, nodes: readonly OnnxNode[], roles: Roles): OnnxNode[] {
-  const wanted = new Set<string>([roles.logits, ...roles.caches.map((cache) => cache.output)])
+function liveNodes(
+  graph: OnnxGraph,
+  nodes: readonly OnnxNode[],
+  roles: Roles,
+): OnnxNode[] {
+  const wanted = new Set<string>([
+    roles.logits,
+    ...roles.caches.map((cache) => cache.output),
+  ])
   const live: OnnxNode[] = []
   for (const node of [...nodes].reverse()) {
     if (!node.outputs.some((name) => wanted.has(name))) continue
@@ -103,7 +110,8 @@ function liveNodes(graph: OnnxGraph, nodes: readonly OnnxNode[], roles: Roles): 
   const missing = graph.outputs.find(
     ({ name }) => wanted.has(name) && !nodes.some((node) => node.outputs.includes(name)),
   )
-  if (missing) throw new ModelError(`No node of the graph computes the output ${missing.name}.`)
+  if (missing)
+    throw new ModelError(`No node of the graph computes the output ${missing.name}.`)
   return live.reverse()
 }
 
@@ -120,7 +128,8 @@ const JOINTS = new Map([
 function jointOf(node: OnnxNode, dtypes: ReadonlyMap<string, Dtype>): Joint | null {
   const biasAt = node.domain === 'com.microsoft' ? JOINTS.get(node.opType) : undefined
   const [a, b] = node.inputs
-  if (biasAt === undefined || !a || !b || a === b || dtypes.get(a) !== 'float32') return null
+  if (biasAt === undefined || !a || !b || a === b || dtypes.get(a) !== 'float32')
+    return null
   if (node.outputs[1] || node.outputs[2]) return null
   const named = node.outputs[3] ?? node.outputs[0] ?? ''
   return { node, sum: `${named}/sum`, addends: [a, b], bias: node.inputs[biasAt] || null }

@@ -14,7 +14,10 @@ export interface CutGraph {
 }
 
 /** Quantised nodes by node, less those whose weights another node reads differently. */
-export function findQuantised(model: OnnxModel, layout: Layout): Map<OnnxNode, QuantisedNode> {
+export function findQuantised(
+  model: OnnxModel,
+  layout: Layout,
+): Map<OnnxNode, QuantisedNode> {
   const byWeight = new Map<string, QuantisedNode>()
   const found = new Map<OnnxNode, QuantisedNode>()
   for (const { nodes } of layout.parts)
@@ -36,8 +39,13 @@ export function planReads(
   quantised: ReadonlyMap<OnnxNode, QuantisedNode>,
   bodyOf: (part: string) => string,
 ): WeightPlan {
-  const reads = new Map<string, { plain: Set<string>; quantised: QuantisedNode[]; inline: Set<string> }>()
-  const of = (id: string): { plain: Set<string>; quantised: QuantisedNode[]; inline: Set<string> } => {
+  const reads = new Map<
+    string,
+    { plain: Set<string>; quantised: QuantisedNode[]; inline: Set<string> }
+  >()
+  const of = (
+    id: string,
+  ): { plain: Set<string>; quantised: QuantisedNode[]; inline: Set<string> } => {
     const known = reads.get(id) ?? { plain: new Set(), quantised: [], inline: new Set() }
     reads.set(id, known)
     return known
@@ -73,8 +81,12 @@ function jointBias(item: PartNode): string | null {
 /** Names that a part's node reads, as it is written there. */
 function namesIn(item: PartNode): string[] {
   if (item.kind === 'original') return readsOf(item.node)
-  if (item.kind === 'sum') return [...item.node.inputs.slice(0, 2), ...(item.bias ? [item.bias] : [])]
-  return [item.sum, ...item.node.inputs.slice(2).filter((name) => name !== '' && name !== item.bias)]
+  if (item.kind === 'sum')
+    return [...item.node.inputs.slice(0, 2), ...(item.bias ? [item.bias] : [])]
+  return [
+    item.sum,
+    ...item.node.inputs.slice(2).filter((name) => name !== '' && name !== item.bias),
+  ]
 }
 
 export async function writeGraph(options: {
@@ -89,7 +101,8 @@ export async function writeGraph(options: {
   const givenBy = new Map<string, string>()
   for (const part of layout.parts)
     if (part.id.startsWith('prelude.'))
-      for (const { node } of part.nodes) node.outputs.forEach((name) => givenBy.set(name, part.id))
+      for (const { node } of part.nodes)
+        node.outputs.forEach((name) => givenBy.set(name, part.id))
   const chunks: Uint8Array[] = [model.header]
   let length = model.header.length
   const put = (fields: readonly Uint8Array[]): [number, number] => {
@@ -107,7 +120,11 @@ export async function writeGraph(options: {
   ]
   for (const part of parts) {
     const common: Uint8Array[] = []
-    const variants = { packed: [] as Uint8Array[], dense: [] as Uint8Array[], lean: [] as Uint8Array[] }
+    const variants = {
+      packed: [] as Uint8Array[],
+      dense: [] as Uint8Array[],
+      lean: [] as Uint8Array[],
+    }
     const needs = new Set<string>()
     const fed = new Set<string>()
     for (const item of part.nodes) {
@@ -130,7 +147,8 @@ export async function writeGraph(options: {
         if (readers.includes(part.id)) needs.add(id)
         continue
       }
-      for (const tensor of inline) common.push(inlineField(tensor, await options.read(tensor.name)))
+      for (const tensor of inline)
+        common.push(inlineField(tensor, await options.read(tensor.name)))
       const plan = weights.blobs.find((candidate) => candidate.id === blob)
       if (!plan) continue
       blobs.push(plan.id)
@@ -143,7 +161,11 @@ export async function writeGraph(options: {
     pieces[part.id] = {
       at,
       ...(Object.values(variants).some((fields) => fields.length > 0) && {
-        variants: { packed: put(variants.packed), dense: put(variants.dense), lean: put(variants.lean) },
+        variants: {
+          packed: put(variants.packed),
+          dense: put(variants.dense),
+          lean: put(variants.lean),
+        },
       }),
       needs: [...needs].sort(),
       feeds: [...fed].sort(),
@@ -162,7 +184,11 @@ function nodeFields(item: PartNode): Uint8Array[] {
     const plain = item.bias ? `${item.sum}/unbiased` : item.sum
     const sum = nodeProto({ opType: 'Add', inputs: [a, b], outputs: [plain] })
     if (!item.bias) return [field(sum)]
-    const biased = nodeProto({ opType: 'Add', inputs: [plain, item.bias], outputs: [item.sum] })
+    const biased = nodeProto({
+      opType: 'Add',
+      inputs: [plain, item.bias],
+      outputs: [item.sum],
+    })
     return [field(sum), field(biased)]
   }
   // The same kernel with zeros to skip: bit for bit what the uncut node computes.
@@ -178,7 +204,8 @@ function nodeFields(item: PartNode): Uint8Array[] {
         name: node.name,
         inputs: inputs.map((name) => (name === item.bias ? '' : name)),
         outputs: node.outputs,
-        attributes: epsilon?.kind === 'float' ? { epsilon: { float: epsilon.value } } : {},
+        attributes:
+          epsilon?.kind === 'float' ? { epsilon: { float: epsilon.value } } : {},
       }),
     ),
   ]

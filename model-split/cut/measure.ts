@@ -8,7 +8,12 @@ import { graphField } from '../link/wire.ts'
 import type { Filled } from '../link/fill.ts'
 import { ModelError } from '../onnx/error.ts'
 import type { OnnxNode } from '../onnx/types.ts'
-import { openSpan, type CutFiles, type GraphRunner, type Optimisation } from '../run/runner.ts'
+import {
+  openSpan,
+  type CutFiles,
+  type GraphRunner,
+  type Optimisation,
+} from '../run/runner.ts'
 import { fitAffine, PROBES, type Sample } from './affine.ts'
 
 export interface OwnedShape {
@@ -40,13 +45,19 @@ export async function measure(
     onSegment(segment, draft.segments.length)
     await lab.measureSegment(segment)
   }
-  return { manifest: lab.manifest, golden: lab.goldenBytes(), optimisation: lab.optimisation }
+  return {
+    manifest: lab.manifest,
+    golden: lab.goldenBytes(),
+    optimisation: lab.optimisation,
+  }
 }
 
 class Lab {
   optimisation: Optimisation = 'disabled'
   /** Values of every border tensor, by probe group and run. */
-  private readonly values = PROBES.map((group) => group.map(() => new Map<string, Filled>()))
+  private readonly values = PROBES.map((group) =>
+    group.map(() => new Map<string, Filled>()),
+  )
   private readonly golden: Uint8Array[] = []
   private goldenLength = 0
 
@@ -71,10 +82,23 @@ class Lab {
     const { layers } = this.manifest
     const own = this.shapes.filter(({ owner }) => owner === segment)
     const ownNames = own.flatMap(({ node }) => node.outputs)
-    const runner = await this.open(segment, own.map(({ node }) => node), ownNames)
+    const runner = await this.open(
+      segment,
+      own.map(({ node }) => node),
+      ownNames,
+    )
     const span = this.manifest.segments[segment]
-    const samples = new Map<string, { dims: number[]; data: number[] | null; probe: number; run: number }[]>()
-    const note = (name: string, dims: readonly number[], data: number[] | null, probe: number, run: number): void => {
+    const samples = new Map<
+      string,
+      { dims: number[]; data: number[] | null; probe: number; run: number }[]
+    >()
+    const note = (
+      name: string,
+      dims: readonly number[],
+      data: number[] | null,
+      probe: number,
+      run: number,
+    ): void => {
       const list = samples.get(name) ?? []
       list.push({ dims: [...dims], data, probe, run })
       samples.set(name, list)
@@ -85,13 +109,29 @@ class Lab {
       try {
         for (const [run, { batch, rows }] of group.entries()) {
           const known = this.values[probe]?.[run] ?? new Map<string, Filled>()
-          const inputs = new Map([...known].filter(([name]) => this.manifest.tensors[name]?.to.includes(segment)))
-          const outputs = await runner.run(rows, inputs, this.idsFor(batch, rows, run), batch)
+          const inputs = new Map(
+            [...known].filter(([name]) =>
+              this.manifest.tensors[name]?.to.includes(segment),
+            ),
+          )
+          const outputs = await runner.run(
+            rows,
+            inputs,
+            this.idsFor(batch, rows, run),
+            batch,
+          )
           for (const [name, value] of outputs) {
-            note(name, value.dims, ownNames.includes(name) ? integers(value) : null, probe, run)
+            note(
+              name,
+              value.dims,
+              ownNames.includes(name) ? integers(value) : null,
+              probe,
+              run,
+            )
             if (!ownNames.includes(name)) known.set(name, value)
           }
-          for (const [name, dims] of runner.cacheDims()) note(name, dims, null, probe, run)
+          for (const [name, dims] of runner.cacheDims())
+            note(name, dims, null, probe, run)
         }
       } catch (error) {
         if (probe === 0) throw runtimeError(error)
@@ -103,7 +143,10 @@ class Lab {
       const list = samples.get(name) ?? []
       const rank = list[0]?.dims.length ?? 0
       return Array.from({ length: rank }, (_, axis) =>
-        this.fit(name, list.map((s) => this.sample(s.probe, s.run, s.dims[axis] ?? 0))),
+        this.fit(
+          name,
+          list.map((s) => this.sample(s.probe, s.run, s.dims[axis] ?? 0)),
+        ),
       )
     }
     const feeds: Record<string, Feed> = { ...this.manifest.feeds }
@@ -111,20 +154,34 @@ class Lab {
       const list = samples.get(name) ?? []
       const length = list[0]?.data?.length ?? 0
       const values = Array.from({ length }, (_, i) =>
-        this.fit(name, list.map((s) => this.sample(s.probe, s.run, s.data?.[i] ?? 0))),
+        this.fit(
+          name,
+          list.map((s) => this.sample(s.probe, s.run, s.data?.[i] ?? 0)),
+        ),
       )
-      feeds[name] = { dtype: 'int64', dims: shape(name), fill: { kind: 'values', values } }
+      feeds[name] = {
+        dtype: 'int64',
+        dims: shape(name),
+        fill: { kind: 'values', values },
+      }
     }
     const tensors = { ...this.manifest.tensors }
     for (const [name, tensor] of Object.entries(tensors)) {
       const value = this.values[0]?.[0]?.get(name)
       if (tensor.from !== segment || !value) continue
       if (value.dtype !== tensor.dtype)
-        throw new ModelError(`The tensor ${name} is ${value.dtype}, not ${tensor.dtype} as the graph suggests.`)
+        throw new ModelError(
+          `The tensor ${name} is ${value.dtype}, not ${tensor.dtype} as the graph suggests.`,
+        )
       tensors[name] = { ...tensor, dims: shape(name), golden: this.keep(value.bytes) }
     }
     const segments = this.manifest.segments.map((item, i) =>
-      i === segment && span ? { ...item, caches: span.caches.map((cache) => this.cache(cache, shape(cache.input))) } : item,
+      i === segment && span
+        ? {
+            ...item,
+            caches: span.caches.map((cache) => this.cache(cache, shape(cache.input))),
+          }
+        : item,
     )
     this.manifest = { ...this.manifest, feeds, tensors, segments }
     if (segment === layers + 1) this.finish(shape(this.manifest.logits.name))
@@ -136,7 +193,9 @@ class Lab {
     const axis = growing === -1 ? null : growing
     const dims = present.map(([c, b, rows, past]): Affine => {
       if (rows !== past)
-        throw new ModelError(`The cache ${cache.input} does not grow by the rows of a run; Choir cannot continue it.`)
+        throw new ModelError(
+          `The cache ${cache.input} does not grow by the rows of a run; Choir cannot continue it.`,
+        )
       return [c, b, 0, past]
     })
     return { ...cache, dims, axis }
@@ -147,7 +206,9 @@ class Lab {
     const rows = logits.at(-2)
     const wide = logits.at(-1)
     if (!value || !rows || !wide)
-      throw new ModelError('The logits of the model have no [batch, rows, vocabulary] shape.')
+      throw new ModelError(
+        'The logits of the model have no [batch, rows, vocabulary] shape.',
+      )
     const all = rows[2] === 1
     const first = Object.values(this.manifest.tensors).find((tensor) => tensor.from === 0)
     this.manifest = {
@@ -155,7 +216,11 @@ class Lab {
       hidden: first?.dims.at(-1)?.[0] ?? this.manifest.hidden,
       vocabulary: wide[0],
       logits: { ...this.manifest.logits, dtype: value.dtype, rows: all ? 'all' : 'last' },
-      golden: { ...this.manifest.golden, ids: [...this.ids], logits: this.keep(value.bytes) },
+      golden: {
+        ...this.manifest.golden,
+        ids: [...this.ids],
+        logits: this.keep(value.bytes),
+      },
     }
   }
 
@@ -176,17 +241,26 @@ class Lab {
     this.manifest = { ...this.manifest, batch: false }
     const single = fitAffine(samples.filter(({ batch }) => batch === 1))
     if (single) return single
-    throw new ModelError(`The shape of ${name} depends on more than the lengths of prompt and cache; Choir cannot cut here.`)
+    throw new ModelError(
+      `The shape of ${name} depends on more than the lengths of prompt and cache; Choir cannot cut here.`,
+    )
   }
 
   private idsFor(batch: number, rows: number, run: number): number[] {
     const count = batch * rows
     return run === 0 && batch === 1
       ? this.ids.slice(0, count)
-      : Array.from({ length: count }, (_, i) => this.ids[(i + run) % this.ids.length] ?? 0)
+      : Array.from(
+          { length: count },
+          (_, i) => this.ids[(i + run) % this.ids.length] ?? 0,
+        )
   }
 
-  private async open(segment: number, nodes: readonly OnnxNode[], owned: readonly string[]): Promise<GraphRunner> {
+  private async open(
+    segment: number,
+    nodes: readonly OnnxNode[],
+    owned: readonly string[],
+  ): Promise<GraphRunner> {
     const { layers } = this.manifest
     const span = {
       from: Math.min(Math.max(segment - 1, 0), layers),
@@ -206,7 +280,8 @@ class Lab {
     }
     const files = this.files({ ...this.manifest, pieces })
     try {
-      return (await openSpan(files, span, { extra, optimisation: this.optimisation })).runner
+      return (await openSpan(files, span, { extra, optimisation: this.optimisation }))
+        .runner
     } catch (error) {
       if (this.optimisation !== 'disabled') throw runtimeError(error)
     }
@@ -225,11 +300,16 @@ class Lab {
 export function runtimeError(error: unknown): ModelError {
   if (error instanceof ModelError) return error
   const text = error instanceof Error ? error.message : String(error)
-  const line = text.replace(/\s+/g, ' ').replace(/^.*?ERROR_MESSAGE: "?/, '').slice(0, 400)
+  const line = text
+    .replace(/\s+/g, ' ')
+    .replace(/^.*?ERROR_MESSAGE: "?/, '')
+    .slice(0, 400)
   return new ModelError(`The runtime cannot run this model: ${line}`, { cause: error })
 }
 
 function integers({ bytes }: Filled): number[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  return Array.from({ length: bytes.byteLength / 8 }, (_, i) => Number(view.getBigInt64(8 * i, true)))
+  return Array.from({ length: bytes.byteLength / 8 }, (_, i) =>
+    Number(view.getBigInt64(8 * i, true)),
+  )
 }

@@ -11,9 +11,19 @@ import type { Roles } from './roles.ts'
 export type PartNode =
   | { readonly kind: 'original'; readonly node: OnnxNode }
   /** sum = a + b (+ bias), where a span ends inside a joint. */
-  | { readonly kind: 'sum'; readonly node: OnnxNode; readonly sum: string; readonly bias: string | null }
+  | {
+      readonly kind: 'sum'
+      readonly node: OnnxNode
+      readonly sum: string
+      readonly bias: string | null
+    }
   /** The joint fed with the sum and zeros, where a span starts inside it. */
-  | { readonly kind: 'rest'; readonly node: OnnxNode; readonly sum: string; readonly bias: string | null }
+  | {
+      readonly kind: 'rest'
+      readonly node: OnnxNode
+      readonly sum: string
+      readonly bias: string | null
+    }
 
 export interface Part {
   readonly id: string
@@ -24,7 +34,11 @@ export interface Layout {
   /** bodies (`embed`, `layer.0`, …, `head`), preludes and joints. */
   readonly parts: Part[]
   /** Per segment: joint parts to link inside a span, at its start, at its end. */
-  readonly entries: { inside: string | null; border: string | null; exit: string | null }[]
+  readonly entries: {
+    inside: string | null
+    border: string | null
+    exit: string | null
+  }[]
   readonly borders: ReadonlyMap<string, { from: number; to: number[] }>
 }
 
@@ -33,7 +47,12 @@ export function segmentName(segment: number, layers: number): string {
   return segment === layers + 1 ? 'head' : `layer.${segment - 1}`
 }
 
-export function layOut(flow: Flow, segments: readonly number[], prelude: Prelude, roles: Roles): Layout {
+export function layOut(
+  flow: Flow,
+  segments: readonly number[],
+  prelude: Prelude,
+  roles: Roles,
+): Layout {
   const count = roles.layers + 2
   const parts = new Map<string, Part>()
   const put = (id: string, node: PartNode): string => {
@@ -48,7 +67,9 @@ export function layOut(flow: Flow, segments: readonly number[], prelude: Prelude
   }
   let preludes = 0
   for (const [key, nodes] of prelude.groups) {
-    const id = key.includes(',') ? `prelude.${preludes++}` : segmentName(Number(key), roles.layers)
+    const id = key.includes(',')
+      ? `prelude.${preludes++}`
+      : segmentName(Number(key), roles.layers)
     nodes.forEach((node) => put(id, { kind: 'original', node }))
   }
   const entries: Layout['entries'] = Array.from({ length: count }, () => ({
@@ -94,7 +115,9 @@ function bordersOf(flow: Flow, segments: readonly number[]): Layout['borders'] {
   for (const [name, giver] of flow.producer) {
     const from = segments[giver] ?? 0
     const readers = (flow.readers.get(name) ?? []).map((v) => segments[v] ?? 0)
-    const to = [...new Set(readers)].filter((segment) => segment > from).sort((a, b) => a - b)
+    const to = [...new Set(readers)]
+      .filter((segment) => segment > from)
+      .sort((a, b) => a - b)
     if (to.length > 0) borders.set(name, { from, to })
   }
   return borders

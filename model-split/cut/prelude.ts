@@ -14,9 +14,15 @@ export interface Prelude {
   readonly shapes: readonly OnnxNode[]
 }
 
-export function placePreludes(flow: Flow, segments: readonly number[], roles: Roles): Prelude {
+export function placePreludes(
+  flow: Flow,
+  segments: readonly number[],
+  roles: Roles,
+): Prelude {
   const producer = new Map<string, number>()
-  flow.free.forEach((node, i) => node.outputs.forEach((name) => name && producer.set(name, i)))
+  flow.free.forEach((node, i) =>
+    node.outputs.forEach((name) => name && producer.set(name, i)),
+  )
   const users: Set<number>[] = flow.free.map(() => new Set())
   flow.stream.forEach((vertex, v) => {
     if (vertex.half === 'add') return
@@ -58,7 +64,8 @@ function ownerOf(
   roles: Roles,
 ): number | null {
   const [operand] = node.inputs
-  if (!isShape(node) || operand === undefined || flow.freeTensors.has(operand)) return null
+  if (!isShape(node) || operand === undefined || flow.freeTensors.has(operand))
+    return null
   const cache = roles.caches.find(({ input }) => input.name === operand)
   if (cache) return cache.layer + 1
   const vertex = flow.producer.get(operand)

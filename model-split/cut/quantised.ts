@@ -33,7 +33,8 @@ export function quantisedNode(model: OnnxModel, node: OnnxNode): QuantisedNode |
     model.graph.initializers.get(node.inputs[i] ?? '') ?? null
   const [bits, block, k, n] = [int('bits') || 4, int('block_size'), int('K'), int('N')]
   const [q, scales, zeros] = [initializer(1), initializer(2), initializer(3)]
-  if ((bits !== 4 && bits !== 8) || !q || !scales || block < 16 || k < 1 || n < 1) return null
+  if ((bits !== 4 && bits !== 8) || !q || !scales || block < 16 || k < 1 || n < 1)
+    return null
   const blocks = Math.ceil(k / block)
   const zeroBytes = n * Math.ceil((blocks * bits) / 8)
   const fits =
@@ -44,7 +45,8 @@ export function quantisedNode(model: OnnxModel, node: OnnxNode): QuantisedNode |
     (node.inputs[3] ? zeros?.dtype === 'uint8' && zeros.bytes === zeroBytes : true) &&
     !node.inputs[4]
   if (!fits) return null
-  const opset = model.opsets.find(({ domain }) => domain === '' || domain === 'ai.onnx')?.version ?? 0
+  const opset =
+    model.opsets.find(({ domain }) => domain === '' || domain === 'ai.onnx')?.version ?? 0
   return {
     node,
     bits,
@@ -68,7 +70,9 @@ export function leanNames(q: OnnxTensor): { q: string; scales: string } {
 }
 
 /** Graph fields of the node in each form; accuracy_level is left at 0: all stages agree. */
-export function quantisedFields(item: QuantisedNode): Record<'packed' | 'dense' | 'lean', Uint8Array[]> {
+export function quantisedFields(
+  item: QuantisedNode,
+): Record<'packed' | 'dense' | 'lean', Uint8Array[]> {
   const { node, bits, block, k, n } = item
   const field = (parts: NodeParts): Uint8Array => graphField('node', nodeProto(parts))
   const packed = field({
@@ -100,7 +104,10 @@ export function quantisedFields(item: QuantisedNode): Record<'packed' | 'dense' 
 function multiply({ node, bias }: QuantisedNode, weights: string): Uint8Array[] {
   const [input = '', output = ''] = [node.inputs[0], node.outputs[0]]
   const product = bias ? `${output}/product` : output
-  const fields = [nodeProto({ opType: 'MatMul', inputs: [input, weights], outputs: [product] })]
-  if (bias) fields.push(nodeProto({ opType: 'Add', inputs: [product, bias], outputs: [output] }))
+  const fields = [
+    nodeProto({ opType: 'MatMul', inputs: [input, weights], outputs: [product] }),
+  ]
+  if (bias)
+    fields.push(nodeProto({ opType: 'Add', inputs: [product, bias], outputs: [output] }))
   return fields.map((bytes) => graphField('node', bytes))
 }

@@ -56,16 +56,26 @@ export function findRoles(graph: OnnxGraph): Roles {
         : 'The model is not a decoder with a KV cache: it has no past_key_values inputs and no logits output.',
     )
   if (!outputs.includes('logits'))
-    throw new ModelError('The model has no output called logits, so it cannot choose tokens.')
+    throw new ModelError(
+      'The model has no output called logits, so it cannot choose tokens.',
+    )
   const caches = pairCaches(unknown, outputs)
-  return { ids: 'input_ids', logits: 'logits', feeds, caches, layers: countLayers(caches) }
+  return {
+    ids: 'input_ids',
+    logits: 'logits',
+    feeds,
+    caches,
+    layers: countLayers(caches),
+  }
 }
 
 /** Known integer inputs of exported decoders, by the names that exporters agree on. */
 function feedOf(input: ValueInfo): Feed | null {
   const rank = input.dims?.length ?? null
   const integer = (fallback: Feed['dtype']): Feed['dtype'] => input.dtype ?? fallback
-  const leading = (input.dims ?? []).slice(0, -2).map((dim): Affine => [Number(dim) || 1, 0, 0, 0])
+  const leading = (input.dims ?? [])
+    .slice(0, -2)
+    .map((dim): Affine => [Number(dim) || 1, 0, 0, 0])
   switch (input.name) {
     case 'input_ids':
       return { dtype: integer('int64'), dims: [BATCH, ROWS], fill: { kind: 'ids' } }
@@ -104,10 +114,15 @@ function feedOf(input: ValueInfo): Feed | null {
 
 function scalar(input: ValueInfo, fallback: Feed['dtype'], value: Affine): Feed {
   const dims = (input.dims ?? []).map((): Affine => ONE)
-  return { dtype: input.dtype ?? fallback, dims, fill: { kind: 'values', values: [value] } }
+  return {
+    dtype: input.dtype ?? fallback,
+    dims,
+    fill: { kind: 'values', values: [value] },
+  }
 }
 
-const MARKS = /past_key_values|present_key_values|past|present|cache|kv|input|output|_in\b|_out\b/g
+const MARKS =
+  /past_key_values|present_key_values|past|present|cache|kv|input|output|_in\b|_out\b/g
 
 /** What is left of a cache's name once the words for "before" and "after" are gone. */
 function cacheKey(name: string): string {
@@ -123,14 +138,19 @@ function layerIndex(name: string): number | null {
   return match && /past|cache|state|kv|conv|ssm/i.test(name) ? Number(match[0]) : null
 }
 
-function pairCaches(inputs: readonly ValueInfo[], outputs: readonly string[]): CachePair[] {
+function pairCaches(
+  inputs: readonly ValueInfo[],
+  outputs: readonly string[],
+): CachePair[] {
   const byKey = new Map<string, string>()
   for (const output of outputs) {
     if (output === 'logits') continue
     const key = cacheKey(output)
     const twin = byKey.get(key)
     if (twin !== undefined)
-      throw new ModelError(`The outputs ${twin} and ${output} both look like the cache "${key}".`)
+      throw new ModelError(
+        `The outputs ${twin} and ${output} both look like the cache "${key}".`,
+      )
     byKey.set(key, output)
   }
   const pairs = inputs.map((input): CachePair => {
@@ -148,7 +168,9 @@ function pairCaches(inputs: readonly ValueInfo[], outputs: readonly string[]): C
     byKey.delete(key)
     return { layer, input, output }
   })
-  const orphan = [...byKey.values()].find((output) => layerIndex(output) !== null || /present/i.test(output))
+  const orphan = [...byKey.values()].find(
+    (output) => layerIndex(output) !== null || /present/i.test(output),
+  )
   if (orphan !== undefined)
     throw new ModelError(
       `The cache output ${orphan} has no matching input (past…); export the model again with its cache inputs.`,

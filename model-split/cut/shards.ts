@@ -27,13 +27,15 @@ export async function writeShards(
       shards[name] = { bytes: shard.length }
       names.push(name)
       const written = names.length * MAX_SHARD_BYTES
-      shard = new Uint8Array(Math.max(0, Math.min(plan.blob.bytes - written, MAX_SHARD_BYTES)))
+      shard = new Uint8Array(
+        Math.max(0, Math.min(plan.blob.bytes - written, MAX_SHARD_BYTES)),
+      )
       filled = 0
     }
     for (const { tensor, offset } of plan.tensors) {
       const bytes = await readTensor(source, tensor)
       // The gap before an aligned tensor stays zero.
-      let gap = offset - ((names.length * MAX_SHARD_BYTES) + filled)
+      let gap = offset - (names.length * MAX_SHARD_BYTES + filled)
       let at = 0
       while (at < bytes.length || gap > 0) {
         const room = shard.length - filled

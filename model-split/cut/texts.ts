@@ -17,7 +17,10 @@ const TEXTS = [
   'LICENSE',
 ]
 
-export async function copyTexts(source: ModelSource, folder: string): Promise<Manifest['files']> {
+export async function copyTexts(
+  source: ModelSource,
+  folder: string,
+): Promise<Manifest['files']> {
   const files: Manifest['files'] = []
   for (const file of TEXTS) {
     const text = await source.text(file)

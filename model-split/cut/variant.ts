@@ -11,7 +11,10 @@ export interface ModelFile {
 const MODEL_FILE = /^(?:onnx\/)?(?:decoder_)?model(?:_merged)?(?:_([A-Za-z0-9]+))?\.onnx$/
 
 /** @throws ModelError when there is none, or several and none was named. */
-export async function findModelFile(source: ModelSource, variant?: string): Promise<ModelFile> {
+export async function findModelFile(
+  source: ModelSource,
+  variant?: string,
+): Promise<ModelFile> {
   const files = (await source.list()).flatMap((path): ModelFile[] => {
     const match = MODEL_FILE.exec(path)
     return match ? [{ path, variant: match[1] ?? '' }] : []
@@ -23,16 +26,26 @@ export async function findModelFile(source: ModelSource, variant?: string): Prom
     )
   if (variant !== undefined && variant !== '') {
     const found = files.find((file) => file.variant === variant)
-    if (!found) throw new ModelError(`${source.name} has no variant "${variant}"; it has: ${offered}.`)
+    if (!found)
+      throw new ModelError(
+        `${source.name} has no variant "${variant}"; it has: ${offered}.`,
+      )
     return found
   }
   const plain = files.length === 1 ? files[0] : files.find((file) => file.variant === '')
   if (!plain)
-    throw new ModelError(`${source.name} has several variants; choose one with --variant: ${offered}.`)
+    throw new ModelError(
+      `${source.name} has several variants; choose one with --variant: ${offered}.`,
+    )
   return plain
 }
 
 /** The last part of a folder, hub id or address. */
 export function modelName(source: ModelSource): string {
-  return source.name.replace(/[/\\]+$/, '').split(/[/\\]/).at(-1) ?? source.name
+  return (
+    source.name
+      .replace(/[/\\]+$/, '')
+      .split(/[/\\]/)
+      .at(-1) ?? source.name
+  )
 }

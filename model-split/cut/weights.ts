@@ -76,14 +76,18 @@ export function planWeights(model: OnnxModel, parts: readonly PartReads[]): Weig
       users.set(name, all)
     }
   }
-  const groups = new Map<string, { parts: string[]; inline: OnnxTensor[]; heavy: OnnxTensor[] }>()
+  const groups = new Map<
+    string,
+    { parts: string[]; inline: OnnxTensor[]; heavy: OnnxTensor[] }
+  >()
   for (const [name, set] of users) {
     const tensor = model.graph.initializers.get(name)
     if (!tensor) continue
     const key = [...set].sort().join('\n')
     const group = groups.get(key) ?? { parts: [...set], inline: [], heavy: [] }
     groups.set(key, group)
-    const small = !matrices.has(name) && (inline.has(name) || tensor.bytes <= INLINE_BYTES)
+    const small =
+      !matrices.has(name) && (inline.has(name) || tensor.bytes <= INLINE_BYTES)
     ;(small ? group.inline : group.heavy).push(tensor)
   }
   const declarations: Declarations[] = []
@@ -91,7 +95,8 @@ export function planWeights(model: OnnxModel, parts: readonly PartReads[]): Weig
   let shared = 0
   for (const group of groups.values()) {
     const [only] = group.parts
-    const id = group.parts.length === 1 && only !== undefined ? only : `shared.${shared++}`
+    const id =
+      group.parts.length === 1 && only !== undefined ? only : `shared.${shared++}`
     const quantised = [...nodes.values()].filter((item) => group.heavy.includes(item.q))
     if (group.heavy.length > 0) blobs.push(planBlob(id, group.heavy, quantised, plain))
     declarations.push({
@@ -133,7 +138,11 @@ function planBlob(
   let denseBytes = 0
   let leanBytes = 0
   const fields: BlobPlan['fields'] = { common: [], packed: [], dense: [], lean: [] }
-  const declare = (form: WeightForm, tensor: Omit<OnnxTensor, 'data'>, offset: number): Uint8Array =>
+  const declare = (
+    form: WeightForm,
+    tensor: Omit<OnnxTensor, 'data'>,
+    offset: number,
+  ): Uint8Array =>
     graphField(
       'initializer',
       externalTensorProto({
@@ -151,7 +160,12 @@ function planBlob(
     const { bits, block, k, n, q, scales, zeros } = item
     const dense = align(denseBytes)
     denseBytes = dense + 4 * k * n
-    const denseTensor = { name: denseName(q), dtype: 'float32', dims: [k, n], bytes: 4 * k * n } as const
+    const denseTensor = {
+      name: denseName(q),
+      dtype: 'float32',
+      dims: [k, n],
+      bytes: 4 * k * n,
+    } as const
     fields.dense.push(declare('dense', denseTensor, dense))
     const exclusive = weightsOf(item).filter(({ name }) => !plain.has(name))
     exclusive.forEach(({ name }) => hidden.dense.add(name))
@@ -162,9 +176,22 @@ function planBlob(
       lean = { q: align(leanBytes), scales: 0 }
       lean.scales = align(lean.q + k * n)
       leanBytes = lean.scales + 4 * blocks * n
-      const weights = { name: names.q, dtype: 'int8', dims: [k, n], bytes: k * n } as const
-      const factors = { name: names.scales, dtype: 'float32', dims: [blocks, n], bytes: 4 * blocks * n } as const
-      fields.lean.push(declare('lean', weights, lean.q), declare('lean', factors, lean.scales))
+      const weights = {
+        name: names.q,
+        dtype: 'int8',
+        dims: [k, n],
+        bytes: k * n,
+      } as const
+      const factors = {
+        name: names.scales,
+        dtype: 'float32',
+        dims: [blocks, n],
+        bytes: 4 * blocks * n,
+      } as const
+      fields.lean.push(
+        declare('lean', weights, lean.q),
+        declare('lean', factors, lean.scales),
+      )
       exclusive.forEach(({ name }) => hidden.lean.add(name))
     }
     quantised.push({

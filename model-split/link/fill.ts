@@ -18,7 +18,11 @@ export interface Filled {
 /**
  * @param ids token ids, `[B, S]` row by row; needed where the feed is the ids.
  */
-export function fillFeed(feed: Feed, shape: RunShape, ids: readonly number[] = []): Filled {
+export function fillFeed(
+  feed: Feed,
+  shape: RunShape,
+  ids: readonly number[] = [],
+): Filled {
   const { batch, rows, past } = shape
   const dims = feed.dims.map((dim) => evaluate(dim, batch, rows, past))
   const size = dims.reduce((product, dim) => product * dim, 1)

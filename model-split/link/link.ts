@@ -16,7 +16,9 @@ export interface LinkedSpan {
   readonly feeds: Readonly<Record<string, Feed>>
   readonly caches: readonly Cache[]
   /** Border tensors read and given, with shapes in B, S and P. */
-  readonly inputs: Readonly<Record<string, { readonly dtype: Dtype; readonly dims: readonly Affine[] }>>
+  readonly inputs: Readonly<
+    Record<string, { readonly dtype: Dtype; readonly dims: readonly Affine[] }>
+  >
   readonly outputs: readonly string[]
   /** Name of the logits output where the span has the head. */
   readonly logits: string | null
@@ -43,7 +45,9 @@ export function link(
   const blobs = new Set<string>()
   const cut = ([offset, length]: readonly [number, number]): Uint8Array => {
     if (offset + length > graph.byteLength)
-      throw new Error('graph.bin is shorter than its manifest says; download the model again.')
+      throw new Error(
+        'graph.bin is shorter than its manifest says; download the model again.',
+      )
     return graph.subarray(offset, offset + length)
   }
   for (const id of piecesOf(manifest, span)) {
@@ -61,13 +65,17 @@ export function link(
   const feeds: Record<string, Feed> = {}
   for (const name of feedsOf(manifest, span)) {
     const feed = manifest.feeds[name]
-    if (!feed) throw new Error(`manifest.json names an input "${name}" that it does not describe.`)
+    if (!feed)
+      throw new Error(`manifest.json names an input "${name}" that it does not describe.`)
     feeds[name] = feed
   }
   const caches = cachesOf(manifest, span)
   const outputs = outputsOf(manifest, span)
   const logits = span.head ? manifest.logits.name : null
-  const input = (name: string, { dtype, dims }: { dtype: Dtype; dims: readonly Affine[] }): void => {
+  const input = (
+    name: string,
+    { dtype, dims }: { dtype: Dtype; dims: readonly Affine[] },
+  ): void => {
     fields.push(graphField('input', valueInfoProto(name, dtype, dims.map(symbol))))
   }
   const output = (name: string, dtype: Dtype): void => {

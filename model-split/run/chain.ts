@@ -3,7 +3,13 @@ import type { Filled } from '../link/fill.ts'
 import type { LinkedSpan } from '../link/link.ts'
 import type { Manifest } from '../manifest.ts'
 import type { Span } from '../span.ts'
-import { floats, openSpan, type CutFiles, type GraphRunner, type Optimisation } from './runner.ts'
+import {
+  floats,
+  openSpan,
+  type CutFiles,
+  type GraphRunner,
+  type Optimisation,
+} from './runner.ts'
 
 export interface ChainLink {
   readonly runner: GraphRunner
@@ -33,10 +39,12 @@ export class Chain {
       const inputs = new Map<string, Filled>()
       for (const name of Object.keys(linked.inputs)) {
         const value = values.get(name)
-        if (!value) throw new Error(`The spans do not follow one another: ${name} is missing.`)
+        if (!value)
+          throw new Error(`The spans do not follow one another: ${name} is missing.`)
         inputs.set(name, value)
       }
-      for (const [name, value] of await runner.run(ids.length, inputs, ids)) values.set(name, value)
+      for (const [name, value] of await runner.run(ids.length, inputs, ids))
+        values.set(name, value)
     }
     return lastRow(values.get(this.manifest.logits.name))
   }
@@ -60,7 +68,8 @@ export function lastRow(logits: Filled | undefined): Float32Array | Float64Array
 /** The index of the largest number; the lowest one of equals. */
 export function argmax(logits: ArrayLike<number>): number {
   let best = 0
-  for (let i = 1; i < logits.length; i++) if ((logits[i] ?? 0) > (logits[best] ?? 0)) best = i
+  for (let i = 1; i < logits.length; i++)
+    if ((logits[i] ?? 0) > (logits[best] ?? 0)) best = i
   return best
 }
 
@@ -76,7 +85,9 @@ export function parseSpans(text: string, layers: number): Span[] {
     const [from, to] = [Number(match[1]), Number(match[2])]
     return { from, to, embed: i === 0, head: i === parts.length - 1 }
   })
-  const follow = spans.every((span, i) => span.from === (spans[i - 1]?.to ?? 0) && span.to > span.from)
+  const follow = spans.every(
+    (span, i) => span.from === (spans[i - 1]?.to ?? 0) && span.to > span.from,
+  )
   if (!follow || spans.at(-1)?.to !== layers)
     throw new Error(
       `The spans ${text} do not cover the layers 0-${layers} one after another; write them like 0-2,2-${layers}.`,

@@ -10,7 +10,9 @@ export async function readManifest(folder: string): Promise<Manifest> {
   try {
     text = await readFile(join(folder, 'manifest.json'), 'utf8')
   } catch {
-    throw new Error(`There is no cut model in ${folder}: manifest.json is missing; make one with "npm run split".`)
+    throw new Error(
+      `There is no cut model in ${folder}: manifest.json is missing; make one with "npm run split".`,
+    )
   }
   let json: unknown
   try {
@@ -22,13 +24,18 @@ export async function readManifest(folder: string): Promise<Manifest> {
 }
 
 /** Files of the folder, hash-checked when read. */
-export function cutFolder(folder: string, manifest: Manifest, graph: Uint8Array): CutFiles {
+export function cutFolder(
+  folder: string,
+  manifest: Manifest,
+  graph: Uint8Array,
+): CutFiles {
   return {
     manifest,
     graph,
     async blob(id, form: WeightForm) {
       const blob = manifest.blobs[id]
-      if (!blob || form !== 'packed') throw new Error(`The form ${form} of ${id} is made by a stage.`)
+      if (!blob || form !== 'packed')
+        throw new Error(`The form ${form} of ${id} is made by a stage.`)
       const bytes = new Uint8Array(blob.bytes)
       let at = 0
       for (const shard of blob.shards) {
@@ -43,7 +50,10 @@ export function cutFolder(folder: string, manifest: Manifest, graph: Uint8Array)
 
 export async function openCutFolder(folder: string): Promise<CutFiles> {
   const manifest = await readManifest(folder)
-  const graph = await readChecked(join(folder, manifest.graph.file), manifest.graph.sha256)
+  const graph = await readChecked(
+    join(folder, manifest.graph.file),
+    manifest.graph.sha256,
+  )
   return cutFolder(folder, manifest, graph)
 }
 

@@ -69,7 +69,8 @@ export class GraphRunner {
       feeds[name] = toTensor(fillFeed(feed, shape, ids))
     for (const [name, tensor] of inputs) feeds[name] = toTensor(tensor)
     for (const cache of this.wiring.caches)
-      feeds[cache.input] = this.caches.get(cache.input) ?? toTensor(emptyCache(cache, batch))
+      feeds[cache.input] =
+        this.caches.get(cache.input) ?? toTensor(emptyCache(cache, batch))
     const results = await this.session.run(feeds)
     const cached = new Set(this.wiring.caches.map((cache) => cache.output))
     for (const { input, output } of this.wiring.caches) {
@@ -104,7 +105,13 @@ export async function openSpan(
   span: Span,
   options: { mode?: WeightForm; optimisation?: Optimisation; extra?: Extra } = {},
 ): Promise<{ runner: GraphRunner; linked: LinkedSpan }> {
-  const linked = link(files.manifest, files.graph, span, options.mode ?? 'packed', options.extra)
+  const linked = link(
+    files.manifest,
+    files.graph,
+    span,
+    options.mode ?? 'packed',
+    options.extra,
+  )
   const externalData = []
   for (const { path, blob, form } of linked.externalData)
     externalData.push({ path, data: await files.blob(blob, form) })
@@ -123,7 +130,8 @@ function toTensor({ dtype, dims, bytes }: Filled): ort.Tensor {
 
 function fromTensor(tensor: ort.Tensor): Filled {
   const data = tensor.data
-  if (!ArrayBuffer.isView(data)) throw new Error('The runtime gave text where numbers belong.')
+  if (!ArrayBuffer.isView(data))
+    throw new Error('The runtime gave text where numbers belong.')
   const bytes = new Uint8Array(data.byteLength)
   bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
   return { dtype: tensor.type as Dtype, dims: [...tensor.dims], bytes }
@@ -167,11 +175,17 @@ function typed(dtype: Dtype, bytes: Uint8Array): ArrayBufferView {
 export function floats({ dtype, bytes }: Filled): Float32Array | Float64Array {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   if (dtype === 'float32')
-    return Float32Array.from({ length: bytes.byteLength / 4 }, (_, i) => view.getFloat32(4 * i, true))
+    return Float32Array.from({ length: bytes.byteLength / 4 }, (_, i) =>
+      view.getFloat32(4 * i, true),
+    )
   if (dtype === 'float16')
-    return Float32Array.from({ length: bytes.byteLength / 2 }, (_, i) => half(view.getUint16(2 * i, true)))
+    return Float32Array.from({ length: bytes.byteLength / 2 }, (_, i) =>
+      half(view.getUint16(2 * i, true)),
+    )
   if (dtype === 'float64')
-    return Float64Array.from({ length: bytes.byteLength / 8 }, (_, i) => view.getFloat64(8 * i, true))
+    return Float64Array.from({ length: bytes.byteLength / 8 }, (_, i) =>
+      view.getFloat64(8 * i, true),
+    )
   throw new Error(`A tensor of type ${dtype} holds no floats.`)
 }
 

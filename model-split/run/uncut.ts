@@ -31,7 +31,10 @@ export async function openUncut(
     source.read(path, 0, (await source.size(path)) ?? 0)
   const externalData = []
   for (const path of outside)
-    externalData.push({ path: posix.relative(posix.dirname(file), path), data: await whole(path) })
+    externalData.push({
+      path: posix.relative(posix.dirname(file), path),
+      data: await whole(path),
+    })
   const { feeds } = findRoles(graph)
   const caches = manifest.segments.flatMap((segment) => segment.caches)
   try {

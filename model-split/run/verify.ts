@@ -66,7 +66,9 @@ export async function verifyCut(
   let largest = 0
   let worst = ''
   for (const [i, spans] of chains.entries()) {
-    onProgress(`chain ${i + 1}/${chains.length}: ${describe(spans)}, largest difference ${largest}`)
+    onProgress(
+      `chain ${i + 1}/${chains.length}: ${describe(spans)}, largest difference ${largest}`,
+    )
     const chain = new Chain(manifest, await sessions.open(spans))
     chain.reset()
     for (const [step, ids] of fed.entries()) {
@@ -78,8 +80,14 @@ export async function verifyCut(
   await sessions.release()
   const bound = BOUNDS[optimisation]
   const exact = largest <= bound
-  const why = bound === 0 ? '' : ` (the runtime opens this graph with optimisations only: bound ${bound})`
-  const sample = manifest.layers > EXHAUSTIVE_LAYERS ? 'every single layer and a sample of spans' : 'every split into 2 and 3 spans'
+  const why =
+    bound === 0
+      ? ''
+      : ` (the runtime opens this graph with optimisations only: bound ${bound})`
+  const sample =
+    manifest.layers > EXHAUSTIVE_LAYERS
+      ? 'every single layer and a sample of spans'
+      : 'every split into 2 and 3 spans'
   return {
     exact,
     largest,
@@ -99,14 +107,17 @@ class Sessions {
     private readonly optimisation: Optimisation,
   ) {
     const { shards } = files.manifest
-    this.keep = Object.values(shards).reduce((sum, shard) => sum + shard.bytes, 0) < KEEP_BYTES
+    this.keep =
+      Object.values(shards).reduce((sum, shard) => sum + shard.bytes, 0) < KEEP_BYTES
   }
 
   async open(spans: readonly Span[]): Promise<ChainLink[]> {
     const links: ChainLink[] = []
     for (const span of spans) {
       const key = JSON.stringify(span)
-      const link = this.opened.get(key) ?? (await openSpan(this.files, span, { optimisation: this.optimisation }))
+      const link =
+        this.opened.get(key) ??
+        (await openSpan(this.files, span, { optimisation: this.optimisation }))
       this.opened.set(key, link)
       links.push(link)
     }
@@ -146,7 +157,16 @@ export function chainsOf(layers: number): Span[][] {
   }
   const third = Math.floor(layers / 3)
   const half = Math.floor(layers / 2)
-  return [at(), starter, at(1), at(half), at(layers - 1), at(third, 2 * third), at(1, layers - 1), at(half, half + 1)]
+  return [
+    at(),
+    starter,
+    at(1),
+    at(half),
+    at(layers - 1),
+    at(third, 2 * third),
+    at(1, layers - 1),
+    at(half, half + 1),
+  ]
 }
 
 function describe(spans: readonly Span[]): string {
