@@ -18,16 +18,8 @@ const bytesIn = async (value: Blob | undefined) =>
 
 /** The browser's own methods, to be called with their object. */
 const native = {
-  put: Reflect.get(IDBObjectStore.prototype, 'put') as (
-    this: IDBObjectStore,
-    value: unknown,
-    key?: IDBValidKey,
-  ) => IDBRequest<IDBValidKey>,
-  open: Reflect.get(IDBFactory.prototype, 'open') as (
-    this: IDBFactory,
-    name: string,
-    version?: number,
-  ) => IDBOpenDBRequest,
+  put: Reflect.get(IDBObjectStore.prototype, 'put'),
+  open: Reflect.get(IDBFactory.prototype, 'open'),
 }
 
 async function fill(store: ShardStore, sha256: string, ...chunks: number[][]) {

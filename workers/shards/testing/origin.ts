@@ -202,6 +202,7 @@ export function serveModel(
   folder: string,
   shards: readonly Uint8Array<ArrayBuffer>[],
   name = 'Tiny',
+  texts: Readonly<Record<string, string>> = { 'tokenizer.json': '{}' },
 ): { url: string; manifest: Manifest; shards: string[]; bytes: number } {
   const encode = (text: string) => new TextEncoder().encode(text)
   const file = (path: string, bytes: Uint8Array<ArrayBuffer>) => {
@@ -238,7 +239,7 @@ export function serveModel(
     ),
     files: [
       file('config.json', encode(`{"name":${JSON.stringify(name)}}`)),
-      file('tokenizer.json', encode('{}')),
+      ...Object.entries(texts).map(([path, text]) => file(path, encode(text))),
     ],
   }
   origin.put(`${folder}/manifest.json`, encode(JSON.stringify(manifest)))
