@@ -60,7 +60,11 @@ export type RoomStatus =
 
 export interface RoomView {
   readonly status: RoomStatus
-  readonly model: { readonly name: string; readonly layers: number; readonly bytes: number } | null
+  readonly model: {
+    readonly name: string
+    readonly layers: number
+    readonly bytes: number
+  } | null
   readonly epoch: Epoch | null
   readonly link: string
   /** Six letters that only knock. */

@@ -1,0 +1,222 @@
+/**
+ * What the coordinator does next: a pure function of what it knows. It is asked again after
+ * each event and each change, so it plans one step at a time.
+ */
+import type { Manifest } from '../../model-split/manifest.ts'
+import type { RingPlan, RingStage } from '../../workers/ring/types.ts'
+import { busiestOf, type Deal, type DealDevice } from './deal.ts'
+import {
+  isWhole,
+  memberOf,
+  sameEpoch,
+  type RoomEvent,
+  type RoomState,
+} from './membership.ts'
+import type { Facts } from './protocol.ts'
+import { SLOTS } from './secret.ts'
+
+/** Devices that join one after another are dealt in together, ms. */
+export const JOIN_QUIET_MS = 1000
+/** A device that joins waits at most this long for running answers to end, ms. */
+export const JOIN_WAIT_MS = 20_000
+/** Plans that only make the room faster are at least this far apart, ms. */
+export const TUNE_MS = 10_000
+/** A plan must make the busiest stage this much faster to be worth it. */
+export const TUNE_GAIN = 0.25
+/** Without any progress for so long a device is dealt out, ms. */
+export const STALL_MS = 90_000
+
+export interface Situation {
+  readonly state: RoomState
+  readonly facts: ReadonlyMap<string, Facts>
+  /** When the state or the preparation of a device last changed. */
+  readonly heard: ReadonlyMap<string, number>
+  /** Devices with a proven link and their page load, this device included. */
+  readonly linked: ReadonlyMap<string, string>
+  /** Devices that left without a goodbye. */
+  readonly lost: ReadonlySet<string>
+  readonly manifest: Manifest | null
+  readonly deal: Deal
+  readonly now: number
+  readonly salt: number
+}
+
+/** What the coordinator remembers between two questions; nothing that must survive it. */
+export interface Memory {
+  /** When it last made or activated a plan. */
+  readonly plannedAt: number
+  /** Since when another plan is wanted, and for which devices. */
+  readonly wanted: { readonly since: number; readonly devices: string } | null
+}
+
+export const NO_MEMORY: Memory = { plannedAt: -Infinity, wanted: null }
+
+export interface Decision {
+  /** What to fold and send, or null: nothing to do now. */
+  readonly event: RoomEvent | null
+  readonly memory: Memory
+}
+
+export function nextAction(situation: Situation, memory: Memory): Decision {
+  const { state, linked, lost, salt } = situation
+  const gone = state.members.filter((member) => !linked.has(member.device))
+  const wait: Decision = { event: null, memory }
+  if (gone.length > 0) {
+    const devices = gone.map((member) => member.device)
+    const unclean = devices.some((device) => lost.has(device))
+    return { event: { kind: 'leave', devices, lost: unclean ? { salt } : null }, memory }
+  }
+  for (const [device, instance] of linked) {
+    const known = memberOf(state, device)
+    if (known?.instance === instance) continue
+    if (!known && state.members.length >= SLOTS) continue
+    return { event: { kind: 'join', device, instance }, memory }
+  }
+  const { manifest } = situation
+  if (!manifest) return wait
+  return plan(situation, manifest, memory)
+}
+
+function plan(situation: Situation, manifest: Manifest, memory: Memory): Decision {
+  const { state, now, deal } = situation
+  const wait: Decision = { event: null, memory }
+
+  const failure = state.next ? failureOf(situation, state.next) : null
+  if (failure) return { event: { kind: 'bench', ...failure }, memory }
+  const retry = state.benched.find(({ device }) => isBackFrom(situation, device))
+  if (retry) return { event: { kind: 'unbench', device: retry.device }, memory }
+
+  if (state.next && isWhole(state, state.next) && !usesBenched(state, state.next)) {
+    const { epoch, stages } = state.next
+    const ready = stages.every(({ device }) => {
+      const prepared = situation.facts.get(device)?.prepared
+      return prepared?.result === 'ready' && sameEpoch(prepared.epoch, epoch)
+    })
+    if (!ready) return wait
+    return {
+      event: { kind: 'activate', epoch },
+      memory: { plannedAt: now, wanted: null },
+    }
+  }
+
+  const devices = dealable(situation)
+  const serving =
+    state.active && isWhole(state, state.active) && !usesBenched(state, state.active)
+      ? state.active
+      : null
+  // Nobody has told its facts yet.
+  if (devices.length === 0 && state.benched.length === 0) return wait
+  const dealt = deal(manifest, devices, serving?.stages ?? null)
+  if (dealt.kind === 'short') {
+    if (serving && fits(serving, devices)) return wait
+    if (state.missingBytes === dealt.missingBytes) return wait
+    return { event: { kind: 'short', missingBytes: dealt.missingBytes }, memory }
+  }
+  const event: RoomEvent = { kind: 'plan', stages: dealt.stages }
+  // Another side may have gone on to plans of later terms than this one; epochs only grow.
+  const outdated = serving?.epoch.term !== state.term
+  if (!serving || state.next || outdated) {
+    // Nothing serves, or what was being prepared lost a device: no time for hysteresis.
+    return { event, memory: { plannedAt: now, wanted: null } }
+  }
+  return improve(situation, serving.stages, dealt.stages, devices, memory)
+}
+
+/** Whether a plan that works should give way to another one. */
+function improve(
+  situation: Situation,
+  old: readonly RingStage[],
+  better: readonly RingStage[],
+  devices: readonly DealDevice[],
+  memory: Memory,
+): Decision {
+  const { now, facts } = situation
+  if (sameStages(old, better)) return { event: null, memory: { ...memory, wanted: null } }
+  const names = better
+    .map(({ device }) => device)
+    .sort()
+    .join()
+  const wanted =
+    memory.wanted?.devices === names ? memory.wanted : { since: now, devices: names }
+  const others = names !== [...old.map(({ device }) => device)].sort().join()
+  const faster = busiestOf(better, devices) < busiestOf(old, devices) * (1 - TUNE_GAIN)
+  const waited = now - wanted.since
+  const busy = [...facts.values()].some(({ running }) => running > 0)
+  const due = others
+    ? waited >= JOIN_QUIET_MS && (faster || hasNew(old, better))
+    : faster && now - memory.plannedAt >= TUNE_MS
+  if (!due || (busy && waited < JOIN_WAIT_MS))
+    return { event: null, memory: { ...memory, wanted } }
+  return {
+    event: { kind: 'plan', stages: better },
+    memory: { plannedAt: now, wanted: null },
+  }
+}
+
+function hasNew(old: readonly RingStage[], better: readonly RingStage[]): boolean {
+  return better.some(({ device }) => !old.some((stage) => stage.device === device))
+}
+
+function sameStages(a: readonly RingStage[], b: readonly RingStage[]): boolean {
+  return JSON.stringify(a) === JSON.stringify(b)
+}
+
+function usesBenched(state: RoomState, plan: RingPlan): boolean {
+  return plan.stages.some((stage) => isBenched(state, stage.device))
+}
+
+function isBenched(state: RoomState, device: string): boolean {
+  return state.benched.some((benched) => benched.device === device)
+}
+
+function fits(plan: RingPlan, devices: readonly DealDevice[]): boolean {
+  return plan.stages.every((stage) => devices.some((d) => d.device === stage.device))
+}
+
+/** The first stage that could not prepare the plan, and why. */
+function failureOf(
+  { state, facts, heard, now }: Situation,
+  plan: RingPlan,
+): { device: string; reason: string } | null {
+  for (const { device } of plan.stages) {
+    if (isBenched(state, device) || !memberOf(state, device)) continue
+    const known = facts.get(device)
+    const prepared = known?.prepared
+    const current = prepared && sameEpoch(prepared.epoch, plan.epoch) ? prepared : null
+    if (current?.result === 'failed') {
+      const reason =
+        known?.state.kind === 'failed'
+          ? known.state.message
+          : 'This phone could not load its layers.'
+      return { device, reason }
+    }
+    if (current?.result !== 'ready' && now - (heard.get(device) ?? now) > STALL_MS) {
+      const reason = 'This phone stopped loading its layers; reload the page there.'
+      return { device, reason }
+    }
+  }
+  return null
+}
+
+/** A benched device that says again that it has not failed may try again. */
+function isBackFrom({ facts, heard, now }: Situation, device: string): boolean {
+  const known = facts.get(device)
+  const silent = now - (heard.get(device) ?? -Infinity) > STALL_MS
+  return known?.prepared === null && known.state.kind === 'idle' && !silent
+}
+
+/** Members that can take layers: known, able, and each linked to each other one. */
+function dealable({ state, facts }: Situation): DealDevice[] {
+  const chosen: DealDevice[] = []
+  for (const { device, join } of state.members) {
+    const known = facts.get(device)
+    if (!known || isBenched(state, device)) continue
+    const reaches = (other: string): boolean =>
+      known.links.some((link) => link.device === other) &&
+      (facts.get(other)?.links.some((link) => link.device === device) ?? false)
+    if (!chosen.every((other) => reaches(other.device))) continue
+    const { memoryBudget, msPerLayer, msStarter, links } = known
+    chosen.push({ device, join, memoryBudget, msPerLayer, msStarter, links })
+  }
+  return chosen
+}

@@ -1,0 +1,156 @@
+/** One PeerJS connection as a wire: PeerJS opens it, our own channels carry everything. */
+import type { DataConnection } from 'peerjs'
+import { NetworkError, type FrameChannel, type Wire, type WireEvents } from './link.ts'
+import { fingerprintsOf, type Side } from './proof.ts'
+import { frameChannel } from './relay.ts'
+
+/** Both ends create the control channel with this id, as soon as the connection exists. */
+const CONTROL_ID = 101
+const FRAMES = 'frames'
+/** An answer, and a way between the devices, must be found by then, ms. */
+const OPEN_MS = 12_000
+/** Messages kept until somebody listens. */
+const MAX_EARLY = 32
+
+/**
+ * Waits until the control channel is open. To be called in the task in which the connection
+ * came to be.
+ * @param onFail lets the caller say that it came to nothing (unknown peer id).
+ * @throws NetworkError `absent`, `silent`, `blocked`, `aborted`.
+ */
+export function openWire(
+  connection: DataConnection,
+  side: Side,
+  signal: AbortSignal,
+  onFail: (fail: (error: NetworkError) => void) => void,
+): Promise<Wire> {
+  const peer = connection.peerConnection
+  const control = peer.createDataChannel('control', {
+    negotiated: true,
+    id: CONTROL_ID,
+    ordered: true,
+  })
+  const wire = new PeerWire(connection, peer, control, side)
+  return new Promise((resolve, reject) => {
+    const end = (): void => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', abort)
+      control.removeEventListener('open', opened)
+      peer.removeEventListener('connectionstatechange', changed)
+    }
+    const fail = (error: NetworkError): void => {
+      end()
+      wire.close()
+      reject(error)
+    }
+    const abort = (): void => fail(new NetworkError('aborted'))
+    const opened = (): void => {
+      end()
+      resolve(wire)
+    }
+    const changed = (): void => {
+      if (peer.connectionState === 'failed') fail(new NetworkError('blocked'))
+    }
+    const timer = setTimeout(
+      () => fail(new NetworkError(peer.remoteDescription ? 'blocked' : 'silent')),
+      OPEN_MS,
+    )
+    signal.addEventListener('abort', abort)
+    control.addEventListener('open', opened)
+    peer.addEventListener('connectionstatechange', changed)
+    onFail(fail)
+    if (signal.aborted) abort()
+  })
+}
+
+class PeerWire implements Wire {
+  readonly remotePeer: string
+  readonly #early: unknown[] = []
+  #events: WireEvents | null = null
+  #awaited: ((channel: FrameChannel) => void) | null = null
+  #ended: 'no' | 'clean' | 'broken' | 'closed' = 'no'
+
+  constructor(
+    private readonly connection: DataConnection,
+    private readonly peer: RTCPeerConnection,
+    private readonly control: RTCDataChannel,
+    readonly side: Side,
+  ) {
+    this.remotePeer = connection.peer
+    control.onmessage = ({ data }: MessageEvent<unknown>) => {
+      if (this.#events) this.#events.message(data)
+      else if (this.#early.length < MAX_EARLY) this.#early.push(data)
+    }
+    control.onclose = () => this.#end(peer.connectionState !== 'failed')
+    peer.addEventListener('connectionstatechange', this.#onState)
+    // PeerJS takes every channel that arrives for its own.
+    const theirs = peer.ondatachannel
+    peer.ondatachannel = (event) => {
+      const { channel } = event
+      if (channel.label !== FRAMES) {
+        theirs?.call(peer, event)
+        return
+      }
+      const take = this.#awaited
+      this.#awaited = null
+      if (take) take(frameChannel(channel))
+      else channel.close()
+    }
+  }
+
+  get fingerprints(): readonly string[] {
+    const { localDescription, remoteDescription } = this.peer
+    return [
+      ...fingerprintsOf(localDescription?.sdp ?? ''),
+      ...fingerprintsOf(remoteDescription?.sdp ?? ''),
+    ]
+  }
+
+  start(events: WireEvents): void {
+    this.#events = events
+    for (const data of this.#early.splice(0)) events.message(data)
+    if (this.#ended === 'clean' || this.#ended === 'broken')
+      events.closed(this.#ended === 'clean')
+  }
+
+  send(text: string): void {
+    if (this.control.readyState !== 'open') return
+    try {
+      this.control.send(text)
+    } catch {
+      // More than the browser buffers: the other end reads nothing any more.
+      this.#end(false)
+    }
+  }
+
+  frames(role: 'open' | 'await', take: (channel: FrameChannel) => void): void {
+    if (this.#ended !== 'no') return
+    if (role === 'await') this.#awaited = take
+    else take(frameChannel(this.peer.createDataChannel(FRAMES, { ordered: true })))
+  }
+
+  close(): void {
+    if (this.#ended === 'closed') return
+    this.#ended = 'closed'
+    this.control.onmessage = null
+    this.control.onclose = null
+    this.peer.removeEventListener('connectionstatechange', this.#onState)
+    this.#awaited = null
+    this.#events = null
+    this.control.close()
+    this.connection.removeAllListeners()
+    this.connection.close()
+    // PeerJS lets go of a connection that it has closed already.
+    this.peer.close()
+  }
+
+  readonly #onState = (): void => {
+    if (this.peer.connectionState === 'failed') this.#end(false)
+  }
+
+  #end(clean: boolean): void {
+    if (this.#ended !== 'no') return
+    this.#ended = clean ? 'clean' : 'broken'
+    this.#events?.closed(clean)
+  }
+}

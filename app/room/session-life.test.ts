@@ -1,0 +1,233 @@
+import { setMaxListeners } from 'node:events'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { Session } from './session.ts'
+import { FakeRoom } from './testing/fake-room.ts'
+
+// Sixteen calls at a time listen to one signal; that is no leak.
+setMaxListeners(64)
+
+let room: FakeRoom
+beforeEach(() => {
+  room = new FakeRoom()
+})
+afterEach(() => room.net.close())
+
+const spans = (session: Session): unknown[] =>
+  session.view.devices.map(({ span }) => span && [span.from, span.to])
+
+describe('answers', () => {
+  test('a question asked too early waits and is sent when the room is ready', async () => {
+    const phone = room.phone()
+    const session = room.open(phone)
+    session.ask('early')
+    await room.clock.advance(1)
+    expect(session.view.messages.map(({ state }) => state)).toEqual(['done', 'waiting'])
+    await room.clock.until('answered', () => session.view.messages[1]?.state === 'done')
+    expect(phone.stage.asks).toHaveLength(1)
+  })
+
+  test('one conversation keeps one sequence, and clear begins another', async () => {
+    const phone = room.phone()
+    const session = room.open(phone)
+    await room.ready(session)
+    for (const [i, text] of ['one', 'two'].entries()) {
+      session.ask(text)
+      await room.clock.until(
+        text,
+        () => session.view.messages[2 * i + 1]?.state === 'done',
+      )
+    }
+    session.clear()
+    session.ask('three')
+    await room.clock.until('three', () => session.view.messages[1]?.state === 'done')
+    const [one, two, three] = phone.stage.asks.map(({ sequence }) => sequence)
+    expect(one).toBe(65_537)
+    expect(two).toBe(one)
+    expect(three).toBe(65_538)
+    expect(phone.stage.forgotten).toEqual([one])
+    expect(phone.text.encoded[1]?.map(({ role }) => role)).toEqual([
+      'user',
+      'assistant',
+      'user',
+    ])
+  })
+
+  test('several devices ask at once, each with sequences of its own', async () => {
+    const phones = [room.phone(), room.phone()]
+    const first = room.open(phones[0]!)
+    const second = await room.join(phones[1]!, first.view.link)
+    await room.ready(first, second)
+    first.ask('a')
+    second.ask('b')
+    await room.clock.until('both answered', () =>
+      [first, second].every(({ view }) => view.messages[1]?.state === 'done'),
+    )
+    expect(phones[0]!.stage.asks[0]!.sequence).not.toBe(
+      phones[1]!.stage.asks[0]!.sequence,
+    )
+  })
+
+  test('stop keeps what came, and the next question goes on', async () => {
+    const phone = room.phone()
+    phone.stage.reply = 1000
+    const session = room.open(phone)
+    await room.ready(session)
+    session.ask('long')
+    await room.clock.until('some text', () => session.view.messages[1]!.text !== '')
+    session.stop()
+    await room.clock.advance(100)
+    expect(session.view.messages[1]).toMatchObject({ state: 'stopped' })
+    expect(session.view.messages[1]!.text).toContain('w100')
+  })
+
+  test('a stage that fails leaves the question and says why', async () => {
+    const phone = room.phone()
+    phone.stage.ask = (ask, onEvent) => {
+      onEvent({ kind: 'failed', sequence: ask.sequence, message: 'The model broke.' })
+      return Promise.resolve()
+    }
+    const session = room.open(phone)
+    await room.ready(session)
+    session.ask('why')
+    await room.clock.advance(100)
+    expect(session.view.messages).toMatchObject([
+      { role: 'user', text: 'why' },
+      { role: 'assistant', state: 'failed', error: 'The model broke.' },
+    ])
+  })
+
+  test('while an answer runs a newcomer waits, but not for ever', async () => {
+    const phone = room.phone()
+    phone.stage.reply = 100_000
+    const first = room.open(phone)
+    await room.ready(first)
+    first.ask('long')
+    await room.clock.advance(200)
+    const second = await room.join(room.phone(), first.view.link)
+    await room.clock.advance(5000)
+    expect(spans(first)).toEqual([[0, 8], null])
+    await room.clock.advance(25_000)
+    expect(spans(first)).not.toContain(null)
+    expect(second.view.status.kind).toBe('ready')
+  })
+})
+
+describe('preparing', () => {
+  test('a device that fails is dealt out, its reason is shown, and later it may try again', async () => {
+    const first = room.open(room.phone())
+    await room.ready(first)
+    const weak = room.phone()
+    weak.stage.failures = ['This phone ran out of memory; close other tabs.']
+    const second = await room.join(weak, first.view.link)
+    await room.clock.until(
+      'dealt out',
+      () => first.view.devices[1]?.state.kind === 'failed',
+    )
+    expect(first.view.devices[1]?.state).toEqual({
+      kind: 'failed',
+      message: 'This phone ran out of memory; close other tabs.',
+    })
+    expect(first.view.status.kind).toBe('ready')
+    expect(spans(first)).toEqual([[0, 8], null])
+    await room.clock.until('back', () => spans(first)[1] !== null, 60_000)
+    await room.ready(first, second)
+  })
+
+  test('a coordinator that leaves in the middle of a preparation is replaced', async () => {
+    const phones = [room.phone(), room.phone(), room.phone()]
+    const first = room.open(phones[0]!)
+    const second = await room.join(phones[1]!, first.view.link)
+    await room.ready(first, second)
+    phones[1]!.stage.prepareMs = 5000
+    const third = await room.join(phones[2]!, first.view.link)
+    await room.clock.until('preparing', () => phones[1]!.stage.prepared.length > 1)
+    phones[0]!.page.hide()
+    await room.ready(second, third)
+    const total = second.view.devices.reduce(
+      (sum, { span }) => sum + (span ? span.to - span.from : 0),
+      0,
+    )
+    expect(total).toBe(8)
+  })
+
+  test('a device that never gets ready is dealt out', async () => {
+    const first = room.open(room.phone())
+    await room.ready(first)
+    const stuck = room.phone()
+    stuck.stage.stuck = true
+    await room.join(stuck, first.view.link)
+    await room.clock.advance(120_000)
+    expect(first.view.status.kind).toBe('ready')
+    expect(first.view.devices[1]?.state).toMatchObject({ kind: 'failed' })
+  })
+})
+
+describe('at the door', () => {
+  test('with the code one knocks; both see six digits; anybody may let one in', async () => {
+    const first = room.open(room.phone())
+    const second = await room.join(room.phone(), first.view.link)
+    await room.ready(first, second)
+    let digits = ''
+    const entering = room.knock(
+      room.phone(),
+      first.view.code,
+      (shown) => (digits = shown),
+    )
+    await room.clock.until('seen by all', () => second.view.knocks.length === 1)
+    expect(second.view.knocks).toEqual(first.view.knocks)
+    expect(second.view.knocks[0]).toMatchObject({ name: 'Phone 3', digits })
+    second.admit(second.view.knocks[0]!.id)
+    await room.clock.advance(1000)
+    const third = await entering
+    await room.ready(first, second, third)
+    expect(first.view.knocks).toEqual([])
+  })
+
+  test('who is denied is told so', async () => {
+    const first = room.open(room.phone())
+    await room.ready(first)
+    const entering = room.knock(room.phone(), first.view.code, () => undefined)
+    const told = expect(entering).rejects.toThrow(/did not let this phone in/)
+    await room.clock.until('seen', () => first.view.knocks.length === 1)
+    first.deny(first.view.knocks[0]!.id)
+    await room.clock.advance(1000)
+    await told
+    expect(first.view.devices).toHaveLength(1)
+  })
+
+  test('a fourth knock within a minute is turned away, a wrong code reaches nobody', async () => {
+    const first = room.open(room.phone())
+    await room.ready(first)
+    const turn = async (code: string, says: RegExp): Promise<void> => {
+      const told = expect(
+        room.knock(room.phone(), code, () => undefined),
+      ).rejects.toThrow(says)
+      await room.clock.advance(6000)
+      const [knock] = first.view.knocks
+      if (knock) first.deny(knock.id)
+      await room.clock.advance(100)
+      await told
+    }
+    for (let i = 0; i < 3; i += 1) await turn(first.view.code, /did not let/)
+    await turn(first.view.code, /Too many phones/)
+    await turn('ZZZZZZ', /No room answers/)
+    await expect(room.knock(room.phone(), 'OI', () => undefined)).rejects.toThrow(
+      /six letters/,
+    )
+  })
+
+  test('the door moves with the coordinator', async () => {
+    const phones = [room.phone(), room.phone()]
+    const first = room.open(phones[0]!)
+    const second = await room.join(phones[1]!, first.view.link)
+    await room.ready(first, second)
+    room.net.vanish(phones[0]!.host)
+    await room.clock.until('took over', () => second.view.devices.length === 1)
+    await room.clock.advance(1000)
+    const entering = room.knock(room.phone(), second.view.code, () => undefined)
+    await room.clock.until('seen', () => second.view.knocks.length === 1)
+    second.admit(second.view.knocks[0]!.id)
+    await room.clock.advance(1000)
+    await room.ready(second, await entering)
+  })
+})

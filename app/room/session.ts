@@ -1,0 +1,464 @@
+/** A room as this device lives in it: puts the parts together and keeps the view. */
+import type { Manifest } from '../../model-split/manifest.ts'
+import type { Sampling } from '../../workers/ring/types.ts'
+import type { RoomShards, RoomText } from './workers.ts'
+import type { StageApi } from '../../workers/stage/api.ts'
+import type { Random } from './bytes.ts'
+import { every, pause, type Clock } from './clock.ts'
+import { Conversation } from './conversation.ts'
+import { dealLayers, type Deal } from './deal.ts'
+import type { Identity } from './handshake.ts'
+import { KnockDesk } from './knock.ts'
+import type { Network } from './link.ts'
+import { foundRoom, memberOf } from './membership.ts'
+import { Mesh } from './mesh.ts'
+import { modelAddress, resolveModel } from './model-url.ts'
+import { filesOf, Preparer, sentenceOf } from './preparer.ts'
+import { PROOF_LIMIT_MS } from './proof.ts'
+import { asLine, type Facts, type Message } from './protocol.ts'
+import { explain, Rendezvous } from './rendezvous.ts'
+import { Replica } from './replica.ts'
+import { codeOf, linkOf, slotIds, SLOTS, type Secret } from './secret.ts'
+import type { Knock, RoomSession, RoomView } from './types.ts'
+import { isReady, viewOf } from './view.ts'
+
+/** What the page tells of its own life. Each returns a function that stops listening. */
+export interface Lifecycle {
+  /** The page goes away for good, or is put aside. */
+  onHide(listener: () => void): () => void
+  /** The page is looked at again, or the network is back. */
+  onShow(listener: () => void): () => void
+}
+
+export interface RoomOptions {
+  readonly network: Network
+  readonly clock: Clock
+  readonly random: Random
+  readonly lifecycle: Lifecycle
+  readonly identity: Identity
+  readonly stage: StageApi
+  readonly shards: RoomShards
+  readonly text: RoomText
+  /** Address of this page; links and model paths are relative to it. */
+  readonly page: string
+  readonly name: string
+  /** Bytes that it lends at most. */
+  readonly memoryBudget: number
+  readonly engine: 'auto' | 'wasm' | 'webgpu'
+  readonly threads: number
+  /** Cut folder of the model, for a room that is opened here. */
+  readonly model: string
+  readonly deal?: Deal
+}
+
+const MODEL_RETRY_MS = 10_000
+/** Lets a farewell leave before the connections are closed, ms. */
+const FAREWELL_MS = 100
+
+export class Session extends EventTarget implements RoomSession {
+  readonly #mesh: Mesh
+  readonly #replica: Replica
+  readonly #rendezvous: Rendezvous
+  readonly #preparer: Preparer
+  readonly #conversation: Conversation
+  readonly #desk: KnockDesk
+  readonly #end = new AbortController()
+  readonly #undo: (() => void)[] = []
+  readonly #refused = new Set<string>()
+  #joined: (() => void) | null = null
+  #failed: ((error: Error) => void) | null = null
+  #model: string | null = null
+  #manifest: Manifest | null = null
+  #textOpen = false
+  #knocks: readonly Knock[] = []
+  #door: string | null = null
+  #notice: string | null = null
+  #closed: string | null = null
+  #view: RoomView
+  #stale = false
+
+  constructor(
+    private readonly options: RoomOptions,
+    private readonly secret: Secret,
+  ) {
+    super()
+    const { clock, random, identity: self, network, lifecycle } = options
+    this.#mesh = new Mesh(
+      { secret, self, clock, random },
+      {
+        up: ({ device }) => {
+          this.#replica.up(device)
+          if (this.#replica.coordinates && this.#desk.knocks.length > 0)
+            this.#mesh.send(device, { type: 'knocks', knocks: [...this.#desk.knocks] })
+          this.#sync()
+        },
+        down: (device, clean) => {
+          void options.stage.disconnect(device).catch(() => undefined)
+          this.#replica.down(device, clean)
+          this.#tellLinks()
+          if (!clean) this.#rendezvous.nudge()
+        },
+        frames: (device, channel) => {
+          options.stage.connect(device, channel).catch((error: unknown) => {
+            this.#say(sentenceOf(error, 'A phone could not be connected'))
+          })
+          this.#tellLinks()
+        },
+        message: (device, message) => this.#hear(device, message),
+        rank: (device, rank) => this.#replica.seen(device, rank),
+        refused: (reason) => this.#onRefused(reason),
+        replaced: () =>
+          this.#close(
+            'This phone has the room open in another tab. Go on there, or reload this page.',
+          ),
+        notice: (text) => this.#say(text),
+        objection: ({ device }) => {
+          const state = this.#replica.state
+          const full = state !== null && state.members.length >= SLOTS
+          return full && !memberOf(state, device) ? 'full' : null
+        },
+        ownRank: () => this.#replica.rank,
+      },
+    )
+    const facts: Facts = {
+      name: asLine(options.name, 40),
+      engine: options.engine === 'webgpu' ? 'webgpu' : 'wasm',
+      memoryBudget: Math.max(0, Math.floor(options.memoryBudget)),
+      memoryUsed: 0,
+      msPerLayer: null,
+      msStarter: null,
+      links: [],
+      state: { kind: 'joining' },
+      prepared: null,
+      running: 0,
+    }
+    this.#replica = new Replica(
+      { self, clock, random, deal: options.deal ?? dealLayers, facts },
+      this.#mesh,
+      () => this.#sync(),
+    )
+    this.#rendezvous = new Rendezvous(
+      { network, clock, random, slots: slotIds(secret) },
+      {
+        wire: (wire) => this.#mesh.add(wire),
+        known: () => this.#mesh.peers,
+        incomplete: () => this.#replica.incomplete,
+        online: (online) => this.#onOnline(online),
+      },
+    )
+    const { stage, shards, text } = options
+    this.#preparer = new Preparer(
+      { self: self.device, stage, shards, clock },
+      {
+        facts: (change) => this.#replica.tell(change),
+        active: () => this.#sync(),
+        notice: (sentence) => this.#say(sentence),
+      },
+    )
+    this.#conversation = new Conversation(
+      {
+        stage,
+        text,
+        clock,
+        context: () => (this.#textOpen ? (this.#manifest?.context ?? null) : null),
+        join: () => this.#joinIfReady(),
+      },
+      () => {
+        this.#replica.tell({ running: this.#conversation.running })
+        this.#changed()
+      },
+    )
+    this.#desk = new KnockDesk(
+      { network, clock, random, code: codeOf(secret), secret },
+      (knocks) => {
+        this.#knocks = knocks
+        this.#mesh.broadcast({ type: 'knocks', knocks: [...knocks] })
+        this.#changed()
+      },
+    )
+    this.#undo.push(
+      lifecycle.onHide(() =>
+        this.#close('This page was put aside. Reload it to come back to the room.'),
+      ),
+      lifecycle.onShow(() => this.#rendezvous.nudge()),
+      every(clock, 1000, () => {
+        this.#tellLinks()
+        this.#replica.step()
+      }),
+    )
+    this.#view = this.#look()
+  }
+
+  get view(): RoomView {
+    return this.#view
+  }
+
+  /** Opens the room with this device alone; others are called in the background. */
+  open(): void {
+    const { identity, model, page, random } = this.options
+    const [high = 0, low = 0] = random(2)
+    this.#replica.found(
+      foundRoom(
+        identity.device,
+        identity.instance,
+        modelAddress(model, page),
+        high * 256 + low,
+      ),
+    )
+    void this.#rendezvous.start()
+  }
+
+  /**
+   * Finds the room and gets into it.
+   * @throws Error with one sentence for people; the session is closed then.
+   */
+  async join(signal: AbortSignal): Promise<void> {
+    const joined = new Promise<void>((resolve, reject) => {
+      this.#joined = resolve
+      this.#failed = reject
+    })
+    const abort = (): void => this.#fail('You stopped joining.')
+    signal.addEventListener('abort', abort)
+    if (signal.aborted) abort()
+    void this.#rendezvous.start().then(async (outcomes) => {
+      const answered = [...outcomes.values()].includes('connected')
+      // A call that got through may still be proving itself.
+      if (answered) await pause(this.options.clock, PROOF_LIMIT_MS, this.#end.signal)
+      this.#fail(explain(outcomes, this.#refused))
+    })
+    try {
+      await joined
+    } finally {
+      signal.removeEventListener('abort', abort)
+    }
+  }
+
+  ask(text: string): void {
+    if (this.#closed === null) this.#conversation.ask(text)
+  }
+
+  stop(): void {
+    this.#conversation.stop()
+  }
+
+  clear(): void {
+    this.#conversation.clear()
+  }
+
+  admit(knock: string): void {
+    this.#decide(knock, true)
+  }
+
+  deny(knock: string): void {
+    this.#decide(knock, false)
+  }
+
+  rename(name: string): void {
+    this.#replica.tell({ name: asLine(name, 40) })
+  }
+
+  setMemoryBudget(bytes: number): void {
+    this.#replica.tell({ memoryBudget: Math.max(0, Math.floor(bytes)) })
+    this.#preparer.retry()
+  }
+
+  setSampling(
+    settings: Partial<Sampling> & { maxTokens?: number; system?: string },
+  ): void {
+    this.#conversation.set(settings)
+  }
+
+  async leave(): Promise<void> {
+    if (this.#closed !== null) return
+    this.#mesh.broadcast({ type: 'bye', reason: 'leaving' })
+    this.#conversation.stop()
+    await pause(this.options.clock, FAREWELL_MS, this.#end.signal)
+    this.#close('You left the room.')
+    await this.options.stage.close().catch(() => undefined)
+  }
+
+  #joinIfReady(): number | null {
+    const { state } = this.#replica
+    const own = state && memberOf(state, this.options.identity.device)
+    return own && isReady(state, this.#preparer.active) ? own.join : null
+  }
+
+  #hear(device: string, message: Message): void {
+    const coordinator = this.#replica.state?.coordinator
+    if (message.type === 'knocks') {
+      if (device !== coordinator) return
+      this.#knocks = message.knocks
+      this.#changed()
+    } else if (message.type === 'verdict') {
+      if (this.#replica.coordinates) this.#desk.decide(message.knock, message.allow)
+    } else {
+      this.#replica.hear(device, message)
+    }
+  }
+
+  #decide(knock: string, allow: boolean): void {
+    const coordinator = this.#replica.state?.coordinator
+    if (this.#replica.coordinates) this.#desk.decide(knock, allow)
+    else if (coordinator !== undefined)
+      this.#mesh.send(coordinator, { type: 'verdict', knock, allow })
+  }
+
+  /** Brings everything in line with the room's state. */
+  #sync(): void {
+    const { state } = this.#replica
+    if (state && this.#closed === null) {
+      const { device, instance } = this.options.identity
+      if (memberOf(state, device)?.instance === instance) {
+        this.#joined?.()
+        this.#joined = null
+        this.#failed = null
+      }
+      if (this.#door !== state.coordinator) {
+        this.#door = state.coordinator
+        this.#knocks = []
+      }
+      this.#desk.listen(this.#replica.coordinates)
+      if (this.#model !== state.model) {
+        this.#model = state.model
+        void this.#openModel(state.model)
+      }
+      this.#preparer.follow(state)
+      this.#conversation.flush()
+    }
+    this.#changed()
+  }
+
+  async #openModel(model: string): Promise<void> {
+    const { shards, stage, text, identity, page, clock } = this.options
+    const current = (): boolean => this.#closed === null && this.#model === model
+    while (current()) {
+      try {
+        const url = resolveModel(model, page)
+        const manifest = await shards.open(url)
+        if (!current()) return
+        this.#manifest = manifest
+        const { engine, threads, memoryBudget } = this.options
+        await stage.open({
+          url,
+          manifest,
+          self: identity.device,
+          memoryBudget,
+          engine,
+          mode: 'auto',
+          threads,
+        })
+        await stage.onStats(({ msPerLayer, memory }) => {
+          this.#replica.tell({
+            msPerLayer: round(msPerLayer),
+            memoryUsed: memory.weights + memory.caches,
+          })
+        })
+        if (!current()) return
+        this.#replica.tell({ state: { kind: 'idle' } })
+        this.#preparer.open(manifest, url)
+        this.#replica.setManifest(manifest)
+        await shards.fetch(
+          { id: 'text', url, shards: filesOf(manifest) },
+          () => undefined,
+        )
+        await text.open(url)
+        if (!current()) return
+        this.#textOpen = true
+        this.#sync()
+        return
+      } catch (error) {
+        if (!current()) return
+        const message = sentenceOf(error, 'The model could not be opened')
+        if (!this.#manifest) this.#replica.tell({ state: { kind: 'failed', message } })
+        this.#say(message)
+        await pause(clock, MODEL_RETRY_MS, this.#end.signal)
+      }
+    }
+  }
+
+  #tellLinks(): void {
+    const known = this.#replica.facts.get(this.options.identity.device)?.links ?? []
+    const links = this.#mesh.rtts.map(({ device, rttMs }) => {
+      const old = known.find((link) => link.device === device)?.rttMs ?? null
+      const still =
+        old !== null && rttMs !== null && Math.abs(rttMs - old) < 2 + old * 0.25
+      return { device, rttMs: still ? old : rttMs === null ? null : round(rttMs) }
+    })
+    this.#replica.tell({ links })
+  }
+
+  #onRefused(reason: string): void {
+    this.#refused.add(reason)
+    if (reason === 'full' || reason === 'version')
+      this.#fail(explain(new Map(), this.#refused))
+  }
+
+  #onOnline(online: boolean): void {
+    const sentence =
+      'Other phones cannot join at the moment: the server that brings them together cannot be reached.'
+    if (!online && !this.#failed) this.#say(sentence)
+    else if (online && this.#notice === sentence) this.#say(null)
+  }
+
+  /** Ends an attempt to join; nothing where the device is in already. */
+  #fail(sentence: string): void {
+    const failed = this.#failed
+    if (!failed) return
+    this.#failed = null
+    this.#close(sentence)
+    failed(new Error(sentence))
+  }
+
+  #say(notice: string | null): void {
+    this.#notice = notice
+    this.#changed()
+  }
+
+  /** Idempotent. */
+  #close(message: string): void {
+    if (this.#closed !== null) return
+    this.#closed = message
+    this.#end.abort()
+    for (const undo of this.#undo.splice(0)) undo()
+    this.#desk.listen(false)
+    this.#conversation.close()
+    this.#preparer.close()
+    this.#replica.close()
+    this.#mesh.close()
+    this.#rendezvous.close()
+    this.#fail(message)
+    this.#changed()
+  }
+
+  #changed(): void {
+    if (this.#stale) return
+    this.#stale = true
+    queueMicrotask(() => {
+      this.#stale = false
+      this.#view = this.#look()
+      this.dispatchEvent(new Event('change'))
+    })
+  }
+
+  #look(): RoomView {
+    return viewOf({
+      self: this.options.identity.device,
+      link: linkOf(this.options.page, this.secret),
+      code: codeOf(this.secret),
+      closed: this.#closed,
+      state: this.#replica.state,
+      facts: this.#replica.facts,
+      rtt: (device) => this.#mesh.rtt(device),
+      manifest: this.#manifest,
+      active: this.#preparer.active,
+      messages: this.#conversation.messages,
+      knocks: this.#knocks,
+      notice: this.#notice,
+    })
+  }
+}
+
+/** Two significant digits: small changes are not worth a message. */
+function round(value: number): number {
+  return Number(value.toPrecision(2))
+}
