@@ -39,7 +39,10 @@ function allowed(
 
 function* allOverlaps(stages: readonly PlannedStage[], i = 0): Generator<Overlap[]> {
   const [left, right] = [stages[i], stages[i + 1]]
-  if (!left || !right) return yield []
+  if (!left || !right) {
+    yield []
+    return
+  }
   const boundary = left.to
   for (let from = left.from; from <= boundary; from++)
     for (let to = boundary; to <= right.to; to++)

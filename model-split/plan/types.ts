@@ -98,7 +98,7 @@ export interface Plan {
   readonly leftOut: readonly LeftOut[]
   /** Layers whose device changes against `current`; all without it. */
   readonly movedLayers: number
-  /** How far the plan may be from the best at most, as a share; 0: exact. */
+  /** By how much the search may have missed the best at most, as a share; 0: exact. */
   readonly gap: number
   /** States that were looked at. */
   readonly effort: number
