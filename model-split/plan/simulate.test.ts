@@ -34,6 +34,14 @@ describe('simulateRing', () => {
     expect(whole).toEqual([[20 * (2 + 0.5 + 3 + 0.25) + 1 + 2 + 3]])
   })
 
+  it('makes frames wait for a link that is busy', () => {
+    const slow = { ...ring, links: [{ latencyMs: 1, rowMs: 50 }, ring.links[1]!] }
+    const two = Array.from({ length: 2 }, () => ({ promptTokens: 1, newTokens: 30 }))
+    const { tokensAt, steadyTokensPerSecond } = simulateRing(slow, two)
+    expect(tokensAt[1]![0]! - tokensAt[0]![0]!).toBe(50)
+    expect(steadyTokensPerSecond).toBeCloseTo(1000 / 50, 6)
+  })
+
   it('works on one device', () => {
     const alone = { stages: [{ decodeMs: 4, prefillMs: 2 }], links: [], headMs: 3 }
     const { tokensAt, busy } = simulateRing(alone, [{ promptTokens: 3, newTokens: 3 }])
