@@ -54,13 +54,16 @@ export class ChoirEmptyChat extends LitElement {
       }
       .small {
         display: block;
-        font-size: 14px;
+        font-size: 15px;
+        font-weight: 450;
+        letter-spacing: 0;
         color: var(--ink-soft);
       }
       h2 {
         font-size: 22px;
       }
       .words {
+        text-wrap: balance;
         display: grid;
         gap: 6px;
       }

@@ -44,7 +44,7 @@ export class ChoirMessageList extends LitElement {
         height: 100%;
         overflow-y: auto;
         overscroll-behavior: contain;
-        scrollbar-gutter: stable;
+        scrollbar-width: thin;
       }
       .scroller:focus-visible {
         outline-offset: -3px;

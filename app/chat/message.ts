@@ -109,13 +109,16 @@ export class ChoirMessage extends LitElement {
     const { message } = this
     if (!message) return nothing
     if (message.role === 'user')
-      return html`<div class="user">
-        <span class="visually-hidden">You: </span>${message.text}
-      </div>`
-    return html`<span class="visually-hidden">Answer: </span>
+      return html`<article
+        class="user"
+        aria-label="Your question"
+        .textContent=${message.text}
+      ></article>`
+    return html`<article aria-label="Answer">
       ${message.text === '' && message.state === 'waiting' ? this.waiting() : nothing}
-      <div class="prose" ?hidden=${message.text === ''}></div>
-      ${this.ending(message)}`
+      <div class="prose" data-testid="answer-text" ?hidden=${message.text === ''}></div>
+      ${this.ending(message)}
+    </article>`
   }
 
   protected override updated(changed: PropertyValues<this>): void {

@@ -8,6 +8,8 @@ import { initials } from '../shell/format.ts'
 export class ChoirAvatar extends LitElement {
   @property() name = ''
   @property() colour = 'var(--accent)'
+  /** One letter only. */
+  @property({ type: Boolean }) brief = false
 
   static override readonly styles = css`
     :host {
@@ -31,7 +33,7 @@ export class ChoirAvatar extends LitElement {
 
   protected override render(): TemplateResult {
     return html`<span aria-hidden="true" style=${styleMap({ '--own': this.colour })}
-      >${initials(this.name)}</span
+      >${initials(this.name, this.brief ? 1 : 2)}</span
     >`
   }
 }

@@ -35,8 +35,9 @@ export class ChoirDeviceRow extends LitElement {
       }
       .name {
         display: flex;
+        flex-wrap: wrap;
         align-items: center;
-        gap: 8px;
+        gap: 2px 8px;
         font-weight: 650;
         line-height: 1.3;
       }
@@ -146,21 +147,19 @@ export class ChoirDeviceRow extends LitElement {
       <dl>
         ${fact('Runs', layersWords(device))}
         ${fact('Memory', `${bytes(device.memoryUsed)} of ${bytes(device.memoryBudget)}`)}
+        ${fact('Computes with', engineWords(device.engine))}
         ${fact(
-          'Computes with',
-          engineWords(device.engine) +
-            (device.msPerLayer === null
-              ? ''
-              : ` · ${milliseconds(device.msPerLayer)} per layer`),
+          'Per layer',
+          device.msPerLayer === null
+            ? 'not measured yet'
+            : milliseconds(device.msPerLayer),
         )}
         ${
           device.self
             ? nothing
             : fact(
-                'Connection',
-                device.rttMs === null
-                  ? 'measuring …'
-                  : `${milliseconds(device.rttMs)} there and back`,
+                'Replies in',
+                device.rttMs === null ? 'not measured yet' : milliseconds(device.rttMs),
               )
         }
       </dl>`

@@ -26,10 +26,12 @@ export class ChoirLayerBar extends LitElement {
       position: absolute;
       top: 0;
       bottom: 0;
-      box-shadow: inset -2px 0 0 var(--gap-colour, var(--card));
       transition:
         left 0.4s,
         width 0.4s;
+    }
+    i:not(:last-child) {
+      box-shadow: inset -2px 0 0 var(--gap-colour, var(--card));
     }
     @media (prefers-reduced-motion: reduce) {
       i {
@@ -39,17 +41,19 @@ export class ChoirLayerBar extends LitElement {
   `
 
   protected override render(): TemplateResult {
-    const parts = this.devices.flatMap(({ id, span }) =>
-      span && span.to > span.from && this.layers > 0 && (!this.only || this.only === id)
-        ? [
-            {
-              id,
-              left: span.from / this.layers,
-              width: (span.to - span.from) / this.layers,
-            },
-          ]
-        : [],
-    )
+    const parts = this.devices
+      .flatMap(({ id, span }) =>
+        span && span.to > span.from && this.layers > 0 && (!this.only || this.only === id)
+          ? [
+              {
+                id,
+                left: span.from / this.layers,
+                width: (span.to - span.from) / this.layers,
+              },
+            ]
+          : [],
+      )
+      .sort((a, b) => a.left - b.left)
     return html`${parts.map(
       ({ id, left, width }) =>
         html`<i

@@ -37,9 +37,6 @@ export class ChoirJoinScreen extends LitElement {
         letter-spacing: 0.2em;
         text-transform: uppercase;
       }
-      #code::placeholder {
-        font-weight: 400;
-      }
       .or {
         display: flex;
         align-items: center;
@@ -125,7 +122,6 @@ export class ChoirJoinScreen extends LitElement {
               autocapitalize="characters"
               spellcheck="false"
               maxlength="12"
-              placeholder="ABCDEF"
               aria-describedby="code-error code-hint"
             />
             <button class="soft" data-testid="code-go">Knock</button>

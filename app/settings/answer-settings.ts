@@ -64,6 +64,9 @@ export class ChoirAnswerSettings extends LitElement {
         justify-content: space-between;
         align-items: baseline;
       }
+      input + .hint {
+        margin-top: -6px;
+      }
       output {
         font-weight: 550;
       }

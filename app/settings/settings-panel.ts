@@ -13,7 +13,7 @@ import './storage-settings.ts'
 import type { SettingsStore, Theme } from './settings.ts'
 
 const THEMES: readonly (readonly [Theme, string])[] = [
-  ['system', 'Like the phone'],
+  ['system', 'Automatic'],
   ['light', 'Light'],
   ['dark', 'Dark'],
 ]

@@ -1,7 +1,15 @@
 /** Says things to screen readers without moving the focus. */
 
 const region = document.createElement('div')
-region.className = 'announcer'
+// Set here, not in a style sheet: the region lives in many roots.
+Object.assign(region.style, {
+  position: 'fixed',
+  width: '1px',
+  height: '1px',
+  overflow: 'hidden',
+  clipPath: 'inset(50%)',
+  whiteSpace: 'nowrap',
+})
 region.setAttribute('role', 'status')
 region.setAttribute('aria-live', 'polite')
 

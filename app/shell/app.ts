@@ -1,5 +1,12 @@
 /** The app: which screen is shown, and the room that it belongs to. */
-import { css, html, LitElement, nothing, type TemplateResult } from 'lit'
+import {
+  css,
+  html,
+  LitElement,
+  nothing,
+  type PropertyValues,
+  type TemplateResult,
+} from 'lit'
 import { customElement, property, state } from 'lit/decorators.js'
 import { hasRoom } from '../join/link.ts'
 import type { RoomSession } from '../room/types.ts'
@@ -59,7 +66,8 @@ export class ChoirApp extends LitElement {
     removeEventListener('hashchange', this.fromAddress)
   }
 
-  protected override firstUpdated(): void {
+  protected override updated(changed: PropertyValues<this>): void {
+    if (!changed.has('services') || !this.services) return
     this.fromAddress()
     const kept = roomMemory.get()
     if (this.screen.kind === 'start' && kept !== null) this.join(kept)

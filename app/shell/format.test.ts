@@ -6,15 +6,15 @@ const plain = (text: string | null): string | null =>
 
 describe('bytes', () => {
   it.each([
-    [0, '0 KB'],
+    [0, '0 MB'],
     [1, '1 KB'],
     [999_499, '1000 KB'],
     [999_500, '1 MB'],
     [139_600_000, '140 MB'],
     [999_500_000, '1.0 GB'],
     [12_300_000_000, '12 GB'],
-    [-5, '0 KB'],
-    [Number.NaN, '0 KB'],
+    [-5, '0 MB'],
+    [Number.NaN, '0 MB'],
   ])('%d is %s', (n, text) => {
     expect(plain(f.bytes(n))).toBe(text)
   })
@@ -61,6 +61,7 @@ describe('percent', () => {
 describe('initials', () => {
   it.each([
     ["Anna's phone", 'AP'],
+    ['Pixel of Ben', 'PB'],
     ['pixel', 'P'],
     ['  ', '?'],
     ['🎵 box', '🎵B'],

@@ -7,6 +7,7 @@ export function bytes(count: number): string {
   const n = Math.max(0, Number.isFinite(count) ? count : 0)
   if (n >= 999.5e6) return `${(n / 1e9).toFixed(n < 9.95e9 ? 1 : 0)}${NBSP}GB`
   if (n >= 999.5e3) return `${(n / 1e6).toFixed(0)}${NBSP}MB`
+  if (n === 0) return `0${NBSP}MB`
   return `${Math.ceil(n / 1e3)}${NBSP}KB`
 }
 
@@ -63,8 +64,10 @@ export function digitGroups(digits: string): string {
 }
 
 /** `Anna's phone` -> `AP`; for a round picture. */
-export function initials(name: string): string {
+export function initials(name: string, most = 2): string {
   const words = name.trim().split(/[\s_-]+/u)
-  const letters = words.slice(0, 2).map((word) => Array.from(word)[0] ?? '')
+  const chosen =
+    most < 2 || words.length < 2 ? words.slice(0, 1) : [words[0], words.at(-1)]
+  const letters = chosen.map((word) => Array.from(word ?? '')[0] ?? '')
   return letters.join('').toUpperCase() || '?'
 }

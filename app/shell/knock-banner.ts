@@ -42,6 +42,9 @@ export class ChoirKnock extends LitElement {
           opacity: 0;
         }
       }
+      h2 {
+        font-size: 18px;
+      }
       .digits {
         font: 650 30px/1.1 var(--font-mono);
         letter-spacing: 0.08em;
@@ -69,7 +72,7 @@ export class ChoirKnock extends LitElement {
     return html`<section data-testid="knock" aria-label="Somebody wants to join">
       <div class="row">
         <div class="grow">
-          <h3>${first.name} wants to join</h3>
+          <h2>${first.name} wants to join</h2>
           <p class="hint">Allow it only if that phone shows the same digits:</p>
         </div>
       </div>

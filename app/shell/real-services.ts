@@ -1,14 +1,126 @@
 /** The app's own room, storage and probe. */
+import { transfer, wrap } from 'comlink'
+import { browserEffects } from '../room/browser.ts'
+import { Witness } from '../room/hook.ts'
+import { createRoom, joinByCode, joinByLink } from '../room/rooms.ts'
+import type { RoomOptions, Session } from '../room/session.ts'
+import { shardsOf, stageOf, textOf } from '../room/workers.ts'
+import type { ShardsApi } from '../../workers/shards/types.ts'
+import type { StageWorkerApi } from '../../workers/stage/stage.worker.ts'
+import type { TextApi } from '../../workers/text/types.ts'
+import { readChoices, type Choices } from './choices.ts'
+import { keptName } from './device-name.ts'
 import { quickPreflight } from './preflight.ts'
 import type { Services } from './services.ts'
 
-export function realServices(): Services {
-  const missing = (): Promise<never> =>
-    Promise.reject(new Error('Rooms are not part of this build yet.'))
-  return {
-    rooms: { create: missing, join: missing, knock: missing },
-    preflight: quickPreflight,
-    storage: missing,
-    removeModel: missing,
+declare global {
+  interface Window {
+    /** The room that this page is in; see room/hook.ts. */
+    choir?: Session & Pick<Witness, 'lastAnswer' | 'fetched'>
   }
+}
+
+/** @param page its search part may choose model, engine, memory and threads. */
+export function realServices(page: URL): Services {
+  const choices = readChoices(page.searchParams)
+  const shards = startShards()
+  return {
+    rooms: {
+      create: async () => enter(await roomOptions(choices, shards), (o) => createRoom(o)),
+      join: async (link, signal) =>
+        enter(await roomOptions(choices, shards), (o) => joinByLink(o, link, signal)),
+      knock: async (code, options) =>
+        enter(await roomOptions(choices, shards), (o) => joinByCode(o, code, options)),
+    },
+    preflight: quickPreflight,
+    storage: () => shards.storage(),
+    removeModel: (url) => shards.remove(url),
+  }
+}
+
+function startShards(): ReturnType<typeof wrap<ShardsApi>> {
+  return wrap<ShardsApi>(
+    new Worker(new URL('../../workers/shards/shards.worker.ts', import.meta.url), {
+      type: 'module',
+      name: 'shards',
+    }),
+  )
+}
+
+interface Entry {
+  readonly options: RoomOptions
+  readonly witness: Witness
+  readonly end: () => void
+}
+
+/** The workers of one room: they end with it. */
+async function roomOptions(
+  choices: Choices,
+  shards: ReturnType<typeof wrap<ShardsApi>>,
+): Promise<Entry> {
+  const stageWorker = new Worker(
+    new URL('../../workers/stage/stage.worker.ts', import.meta.url),
+    { type: 'module', name: 'stage' },
+  )
+  const textWorker = new Worker(
+    new URL('../../workers/text/text.worker.ts', import.meta.url),
+    { type: 'module', name: 'text' },
+  )
+  const stage = wrap<StageWorkerApi>(stageWorker)
+  const text = wrap<TextApi>(textWorker)
+  const share = (): MessagePort => {
+    const { port1, port2 } = new MessageChannel()
+    void shards.connect(transfer(port1, [port1]))
+    return port2
+  }
+  const [forStage, forText] = [share(), share()]
+  await stage.readShardsFrom(transfer(forStage, [forStage]))
+  await text.connect(transfer(forText, [forText]))
+  const preflight = await quickPreflight()
+  const witness = new Witness()
+  return {
+    witness,
+    end: () => {
+      stageWorker.terminate()
+      textWorker.terminate()
+    },
+    options: {
+      ...browserEffects(),
+      stage: witness.stage(stageOf(stage)),
+      shards: witness.shards(shardsOf(shards)),
+      text: textOf(text),
+      name: keptName(sessionStorage, navigator.userAgent, Math.random()),
+      memoryBudget: choices.memoryBudget ?? preflight.memoryBytes,
+      engine: choices.engine,
+      threads: choices.threads ?? threadsFor(navigator.hardwareConcurrency),
+      model: choices.model,
+    },
+  }
+}
+
+async function enter(
+  { options, witness, end }: Entry,
+  open: (options: RoomOptions) => Session | Promise<Session>,
+): Promise<Session> {
+  try {
+    const session = await open(options)
+    const leave = session.leave.bind(session)
+    session.leave = async () => {
+      await leave()
+      end()
+    }
+    window.choir = Object.defineProperties(session as NonNullable<Window['choir']>, {
+      lastAnswer: { get: () => witness.lastAnswer },
+      fetched: { get: () => witness.fetched },
+    })
+    return session
+  } catch (error) {
+    end()
+    throw error
+  }
+}
+
+/** Half of the cores, at most four: phones slow down with more. */
+function threadsFor(cores: number): number {
+  return crossOriginIsolated ? Math.max(1, Math.min(4, Math.floor(cores / 2))) : 1
 }

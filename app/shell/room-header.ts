@@ -227,7 +227,11 @@ export class ChoirRoomHeader extends LitElement {
     return html`<span class="faces" aria-hidden="true">
       ${shown.map(
         ({ id, name }) =>
-          html`<choir-avatar .name=${name} .colour=${voices.of(id)}></choir-avatar>`,
+          html`<choir-avatar
+            brief
+            .name=${name}
+            .colour=${voices.of(id)}
+          ></choir-avatar>`,
       )}
       ${more > 0 ? html`<span class="more">+${more}</span>` : nothing}
     </span>`

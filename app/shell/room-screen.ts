@@ -64,12 +64,13 @@ export class ChoirRoom extends LitElement {
     css`
       :host {
         display: grid;
-        grid-template-rows: auto minmax(0, 1fr) auto;
+        grid-template: auto minmax(0, 1fr) auto / minmax(0, 1fr);
         height: var(--height);
       }
       .middle {
         position: relative;
         display: grid;
+        grid-template: minmax(0, 1fr) / minmax(0, 1fr);
         min-height: 0;
       }
       .middle > :not(.over) {
@@ -107,10 +108,10 @@ export class ChoirRoom extends LitElement {
     const { view, session, sheet } = this
     if (!view || !session) return nothing
     const ready = view.status.kind === 'ready'
-    const knock = html`<choir-knock
-      .knocks=${view.knocks}
-      .session=${session}
-    ></choir-knock>`
+    const knock =
+      view.knocks.length === 0
+        ? nothing
+        : html`<choir-knock .knocks=${view.knocks} .session=${session}></choir-knock>`
     return html`<choir-room-header
         .view=${view}
         .voices=${this.voices}
@@ -140,14 +141,14 @@ export class ChoirRoom extends LitElement {
           <choir-notice .text=${view.notice ?? ''}></choir-notice>
         </div>
       </main>
-      <div>
+      <section aria-label="Ask">
         ${this.openHint()}
         <choir-composer
           .answering=${isAnswering(view)}
           @choir-ask=${(event: CustomEvent<string>) => this.ask(event.detail)}
           @choir-stop=${() => session.stop()}
         ></choir-composer>
-      </div>
+      </section>
       <choir-sheet
         .heading=${this.heading || (sheet ? HEADINGS[sheet] : '')}
         .open=${sheet !== null}

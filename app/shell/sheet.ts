@@ -51,7 +51,7 @@ export class ChoirSheet extends LitElement {
       dialog::backdrop {
         background: var(--shade);
       }
-      header {
+      .head {
         display: flex;
         align-items: center;
         justify-content: space-between;
@@ -101,12 +101,12 @@ export class ChoirSheet extends LitElement {
         if (event.target === this.dialog) this.dialog.close()
       }}
     >
-      <header>
+      <div class="head">
         <h2 id="heading" tabindex="-1" autofocus>${this.heading}</h2>
         <button class="icon" aria-label="Close" @click=${() => this.dialog?.close()}>
           ${icons.close()}
         </button>
-      </header>
+      </div>
       <div class="body" tabindex="-1"><slot></slot></div>
     </dialog>`
   }

@@ -26,6 +26,7 @@ export class ChoirStartScreen extends LitElement {
   /** Why the last attempt failed. */
   @property() problem = ''
   @state() private preflight: Preflight | null = null
+  @state() private offline = !navigator.onLine
 
   static override readonly styles = [
     controls,
@@ -93,10 +94,22 @@ export class ChoirStartScreen extends LitElement {
 
   override connectedCallback(): void {
     super.connectedCallback()
+    addEventListener('online', this.network)
+    addEventListener('offline', this.network)
     this.services?.preflight().then(
       (preflight) => (this.preflight = preflight),
       () => undefined,
     )
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback()
+    removeEventListener('online', this.network)
+    removeEventListener('offline', this.network)
+  }
+
+  private readonly network = (): void => {
+    this.offline = !navigator.onLine
   }
 
   protected override render(): TemplateResult {
@@ -140,6 +153,15 @@ export class ChoirStartScreen extends LitElement {
         </button>
       </div>
       <div class="facts">
+        ${
+          this.offline
+            ? fact(
+                icons.warn,
+                'This phone is offline. Connect it to the same Wi-Fi as the others.',
+                'problem',
+              )
+            : nothing
+        }
         ${this.lends()}
         ${fact(
           icons.warn,

@@ -7,5 +7,5 @@ export async function openServices(page: URL): Promise<Services> {
     if (scene !== null) return (await import('./fake-services.ts')).fakeServices(scene)
   }
   const { realServices } = await import('./real-services.ts')
-  return realServices()
+  return realServices(page)
 }

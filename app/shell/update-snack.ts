@@ -61,7 +61,7 @@ export class ChoirUpdate extends LitElement {
 
   protected override render(): TemplateResult | typeof nothing {
     if (!this.offered) return nothing
-    return html`<div>
+    return html`<div role="region" aria-label="Update">
       <p>A newer Choir is ready.</p>
       <button class="outline" @click=${() => (this.offered = false)}>Later</button>
       <button

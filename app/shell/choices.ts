@@ -1,0 +1,28 @@
+/** What the address of the page may choose, for tests and for trying other models. */
+import { DEFAULT_MODEL } from '../room/model-url.ts'
+
+export interface Choices {
+  /** Cut folder of a room that is opened here. */
+  readonly model: string
+  readonly engine: 'auto' | 'wasm' | 'webgpu'
+  /** Bytes to lend; null: as the settings or the probe say. */
+  readonly memoryBudget: number | null
+  /** Null: as the browser's cores suggest. */
+  readonly threads: number | null
+}
+
+/** `?model=<cut folder>&engine=wasm&memory=<bytes>&threads=1` */
+export function readChoices(search: URLSearchParams): Choices {
+  const engine = search.get('engine')
+  return {
+    model: search.get('model') ?? DEFAULT_MODEL,
+    engine: engine === 'wasm' || engine === 'webgpu' ? engine : 'auto',
+    memoryBudget: count(search.get('memory'), 1e12),
+    threads: count(search.get('threads'), 16),
+  }
+}
+
+function count(text: string | null, most: number): number | null {
+  if (text === null || !/^\d+$/.test(text)) return null
+  return Math.min(Number(text), most)
+}
