@@ -1,6 +1,6 @@
 /** Response headers of the app: isolation, content security, caching. */
 import { existsSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import type { Connect, Plugin } from 'vite'
 
 /** Cross-origin isolation: without it a page gets no shared memory, so no WASM threads. */
@@ -20,6 +20,8 @@ const POLICY = [
   "script-src 'self' 'wasm-unsafe-eval'",
   "worker-src 'self'",
   "style-src 'self'",
+  // Lit writes measured widths and colours as style attributes; they can't fetch anything.
+  "style-src-attr 'unsafe-inline'",
   "img-src 'self' data:",
   "font-src 'self'",
   "connect-src 'self' https: wss:",
@@ -68,7 +70,7 @@ export function caching(): Plugin {
     name: 'choir:caching',
     configurePreviewServer(server) {
       const { root, build } = server.config
-      server.middlewares.use(headersFor(join(root, build.outDir)))
+      server.middlewares.use(headersFor(resolve(root, build.outDir)))
     },
   }
 }

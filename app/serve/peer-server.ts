@@ -1,6 +1,7 @@
 /** PeerJS signalling on the app's own origin, in development and after a build. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
+import express from 'express'
 import { ExpressPeerServer } from 'peer'
 import type { Connect, HttpServer, Plugin } from 'vite'
 import { WebSocketServer } from 'ws'
@@ -33,15 +34,14 @@ function mount(httpServer: HttpServer | null, middlewares: Connect.Server): void
   const signalling = ExpressPeerServer(
     httpServer as Parameters<typeof ExpressPeerServer>[0],
     {
-      path: SIGNALLING_PATH,
       alive_timeout: ALIVE_TIMEOUT,
       createWebSocketServer: ({ path }) => listen(httpServer, path ?? SIGNALLING_PATH),
     },
   )
   // A client that vanishes mid-handshake must not end the process.
   signalling.on('error', () => undefined)
-  // Normally sent by Express when an app is mounted; it makes the PeerServer start.
-  signalling.emit('mount')
+  // Being mounted makes it start; the parent serves nothing.
+  express().use(SIGNALLING_PATH, signalling)
 }
 
 function listen(httpServer: HttpServer, path: string): WebSocketServer {
