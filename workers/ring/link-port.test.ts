@@ -123,7 +123,7 @@ describe('a link port', () => {
       onopen: () => undefined,
       onbufferedamountlow: () => undefined,
       onclose: () => undefined,
-      onmessage: (_: unknown): void => undefined,
+      onmessage: undefined as unknown as (event: { data: unknown }) => void,
       send(message: Uint8Array) {
         sent.push(message.byteLength)
         channel.bufferedAmount += message.byteLength

@@ -26,7 +26,7 @@ export interface RingOptions {
   readonly clock: Clock
   readonly chunkRows?: number
   /** After each run of this device's engine. */
-  onRun?(span: number, rows: number, ms: number): void
+  readonly onRun?: (span: number, rows: number, ms: number) => void
 }
 
 /** What this device lends to a plan. */
@@ -36,6 +36,8 @@ export interface Part {
   readonly cacheBudget: number
   /** Longest sequence that the caches hold here. */
   readonly context: number
+  /** The engine failed for good; a new plan must bring another. */
+  readonly onBroken?: () => void
 }
 
 interface Active {
@@ -159,7 +161,7 @@ export class Ring {
     return this.#active?.plan.stages[0]?.device ?? null
   }
 
-  #node(routes: Routes, { engine, cacheBudget }: Part): StageNode {
+  #node(routes: Routes, { engine, cacheBudget, onBroken }: Part): StageNode {
     const { scheduler, clock, onRun } = this.#options
     return new StageNode({
       routes,
@@ -169,6 +171,7 @@ export class Ring {
       send: (device, frame) => this.#send(device, frame),
       onLogits: (chunk, outputs) => this.#active?.starter?.logits(chunk, outputs),
       ...(onRun && { onRun }),
+      ...(onBroken && { onBroken }),
       now: () => clock.now(),
     })
   }

@@ -19,20 +19,17 @@ function candidates(input: readonly number[], s: Sampling, ids: readonly number[
     id,
     weight: Math.exp((x - top) / s.temperature),
   }))
-  const total = weighed.reduce((sum, { weight }) => sum + weight, 0)
+  // Summed by id, so that rounding is the same where a sum falls on the border exactly.
+  const byId = weighed.toSorted((a, b) => a.id - b.id)
+  const total = byId.reduce((sum, { weight }) => sum + weight, 0)
   const kept: typeof weighed = []
   let sum = 0
   for (const entry of weighed) {
     kept.push(entry)
-    sum += entry.weight / total
-    if (s.topP < 1 && sum >= s.topP) break
+    sum += entry.weight
+    if (s.topP < 1 && sum >= s.topP * total) break
   }
-  return {
-    kept: kept.sort((a, b) => a.id - b.id),
-    total: sum,
-    edge: sum - s.topP,
-    greedy: best[0]![0],
-  }
+  return kept.sort((a, b) => a.id - b.id)
 }
 
 const logitsOf = fc.array(fc.double({ min: -8, max: 8, noNaN: true }), {
@@ -57,7 +54,7 @@ describe('sampling', () => {
         fc.nat(1000),
         (input, s, ids, index) => {
           const rounded = input.map(Math.fround)
-          const { kept } = candidates(rounded, s, ids)
+          const kept = candidates(rounded, s, ids)
           const mass = kept.reduce((sum, { weight }) => sum + weight, 0)
           const point = random(s.seed, index) * mass
           let before = 0
@@ -133,7 +130,7 @@ describe('sampling', () => {
     )
     for (const topK of [5, 511, 512, 513, 700]) {
       const s = { temperature: 50, topK, topP: 1, repetitionPenalty: 1, seed: 3 }
-      const { kept } = candidates([...logits], s, [])
+      const kept = candidates([...logits], s, [])
       const ids = new Set(kept.map(({ id }) => id))
       for (let i = 0; i < 300; i++)
         expect(ids.has(sample(logits.slice(), s, [], i))).toBe(true)

@@ -31,7 +31,8 @@ export function sample(
   const weights = Float64Array.from(kept, (id) =>
     Math.exp(((logits[id] ?? -Infinity) - top) / sampling.temperature),
   )
-  const nucleus = sampling.topP < 1 ? nucleusOf(kept, weights, sampling.topP) : null
+  const nucleus =
+    sampling.topP < 1 ? nucleusOf(logits, kept, weights, sampling.topP) : null
   let total = 0
   for (const [i, weight] of weights.entries())
     if (nucleus?.has(i) ?? true) total += weight
@@ -103,14 +104,21 @@ function bestOf(logits: Float32Array | Float64Array, k: number): Uint32Array {
 }
 
 /** Indices into `kept` of the fewest entries that hold `topP` of the weight. */
-function nucleusOf(kept: Uint32Array, weights: Float64Array, topP: number): Set<number> {
+function nucleusOf(
+  logits: Float32Array | Float64Array,
+  kept: Uint32Array,
+  weights: Float64Array,
+  topP: number,
+): Set<number> {
   let total = 0
   for (const weight of weights) total += weight
   // Entries below this hold less than 1 - topP together: they needn't be sorted.
   const least = ((1 - topP) * total * 0.999) / kept.length
   const order: number[] = []
   for (const [i, weight] of weights.entries()) if (weight >= least) order.push(i)
-  order.sort((a, b) => (weights[b] ?? 0) - (weights[a] ?? 0) || a - b)
+  // By logits: weights of different logits may be equal once they are rounded.
+  const logit = (i: number) => logits[kept[i] ?? 0] ?? 0
+  order.sort((a, b) => logit(b) - logit(a) || a - b)
   const chosen = new Set<number>()
   let sum = 0
   for (const i of order) {

@@ -31,6 +31,7 @@ describe('slices', () => {
   })
 
   it('come in any order and more than once, of several frames at a time', () => {
+    let delivered = 0
     for (let round = 0; round < 200; round++) {
       const frames = Array.from({ length: 8 }, () => bytes(1 + upTo(20_000)))
       const messages = frames.flatMap((frame, i) => [...slicesOf(frame, round * 8 + i)])
@@ -40,9 +41,14 @@ describe('slices', () => {
         (message) => port.add(message) ?? [],
       )
       // Frames that were pushed out by the bound on memory may be missing; none is wrong.
-      for (const frame of got) expect(frames).toContainEqual(frame)
-      expect(new Set(got.map((f) => f.join())).size).toBe(got.length)
+      const numbers = got.map((f) =>
+        frames.findIndex((frame) => Buffer.compare(frame, f) === 0),
+      )
+      expect(numbers).not.toContain(-1)
+      expect(new Set(numbers).size).toBe(got.length)
+      delivered += got.length
     }
+    expect(delivered).toBeGreaterThan(400)
   })
 
   it('nothing is missing where little is on the way', () => {
@@ -66,9 +72,9 @@ describe('slices', () => {
       const message = new Uint8Array(i % 2 ? MOST_SLICE_BYTES : upTo(60))
       if (message.length > 8) {
         const view = new DataView(message.buffer)
-        view.setUint32(0, upTo(500), true)
-        view.setUint16(4, upTo(8), true)
-        view.setUint16(6, i % 3 ? 2 + upTo(7) : upTo(65_536), true)
+        view.setUint32(0, (i >> 5) + upTo(20), true)
+        view.setUint16(4, upTo(3), true)
+        view.setUint16(6, i % 3 ? 2 + upTo(2) : upTo(65_536), true)
       }
       const frame = port.add(message)
       if (frame) {

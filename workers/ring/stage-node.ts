@@ -34,12 +34,17 @@ export interface NodeOptions {
   /** Bytes that caches may take. */
   readonly cacheBudget: number
   /** False: there is no link to that device. */
-  send(device: string, frame: Frame): boolean
+  readonly send: (device: string, frame: Frame) => boolean
   /** On the starter: the head ran. */
-  onLogits(chunk: ChunkHeader, outputs: ReadonlyMap<string, TensorData>): void
+  readonly onLogits: (
+    chunk: ChunkHeader,
+    outputs: ReadonlyMap<string, TensorData>,
+  ) => void
   /** After each run: rows and what took how long, for the estimate. */
-  onRun?(span: number, rows: number, ms: number): void
-  now(): number
+  readonly onRun?: (span: number, rows: number, ms: number) => void
+  /** The engine cannot be used any more. */
+  readonly onBroken?: () => void
+  readonly now: () => number
 }
 
 interface Chunk extends ChunkHeader {
@@ -245,6 +250,7 @@ export class StageNode {
   #fail(chunk: Chunk, kept: Kept, error: unknown): void {
     const code = error instanceof StageError ? error.code : 'internal'
     if (code === 'aborted') return
+    if (code === 'device-lost') this.#options.onBroken?.()
     const { sequence, attempt, base } = chunk
     const position = kept.lineage.rows
     if (code === 'gap' || (code === 'out-of-memory' && this.#evictIdle(sequence)))

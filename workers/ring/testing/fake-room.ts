@@ -117,6 +117,10 @@ export class FakeRoom {
     return device
   }
 
+  get cacheBudget(): number {
+    return this.#options.cacheBudget ?? 1e9
+  }
+
   device(id: string): Device {
     const device = this.devices.get(id)
     if (!device) throw new Error(`no device ${id}`)
@@ -150,7 +154,8 @@ export class FakeRoom {
     plan: RingPlan,
     only: Iterable<string> = this.devices.keys(),
   ): Promise<void> {
-    const { manifest, cacheBudget = 1e9, context = 1e9 } = this.#options
+    const { cacheBudget } = this
+    const { manifest, context = 1e9 } = this.#options
     for (const id of only) {
       const device = this.device(id)
       const index = plan.stages.findIndex((stage) => stage.device === id)

@@ -1,0 +1,324 @@
+/** The whole stage, three of them over message ports, with the WASM runtime and a real cut. */
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { afterAll, describe, expect, it } from 'vitest'
+import { cutModel } from '../../model-split/cut/cut.ts'
+import type { Manifest } from '../../model-split/manifest.ts'
+import { openSource } from '../../model-split/source/open.ts'
+import { systemClock } from '../ring/clock.ts'
+import { GREEDY, type AnswerEvent, type RingPlan } from '../ring/types.ts'
+import type { OpenOptions } from './api.ts'
+import { createWasmEngine } from './engine-wasm.ts'
+import { importFactory, startModule } from './heap-module.ts'
+import type { StageParts } from './load-part.ts'
+import { StageService } from './stage-service.ts'
+import { StageError, type Engine, type ShardReader } from './types.ts'
+
+const FIXTURES = join(import.meta.dirname, '../../../shared/fixtures')
+const runtimeFile = createRequire(import.meta.url).resolve(
+  'onnxruntime-web/ort-wasm-simd-threaded.mjs',
+)
+const runtime = await startModule(await importFactory(pathToFileURL(runtimeFile).href), 1)
+const out = await mkdtemp(join(tmpdir(), 'service-'))
+afterAll(() => rm(out, { recursive: true }))
+
+async function cut(name: string): Promise<{ manifest: Manifest; reader: ShardReader }> {
+  const source = await openSource(join(FIXTURES, name))
+  const folder = join(out, name)
+  try {
+    const { manifest } = await cutModel(source, folder, {})
+    const read = async (path: string) =>
+      new Uint8Array(await readFile(join(folder, path)))
+    return {
+      manifest,
+      reader: { file: read, shard: (sha256) => read(`shards/${sha256}.bin`) },
+    }
+  } finally {
+    await source.close()
+  }
+}
+
+const residual = await cut('llama-value-residual')
+const quantised = await cut('llama-q4-sym')
+
+interface Fake {
+  readonly parts: StageParts
+  readonly engines: Engine[]
+  readonly released: Engine[]
+}
+
+function parts(reader: ShardReader, change: Partial<StageParts> = {}): Fake {
+  const engines: Engine[] = []
+  const released: Engine[] = []
+  const made: StageParts = {
+    clock: systemClock,
+    engine() {
+      const engine = createWasmEngine({ runtime })
+      const release = engine.release.bind(engine)
+      engine.release = () => {
+        released.push(engine)
+        return release()
+      }
+      engines.push(engine)
+      return Promise.resolve(engine)
+    },
+    webgpuMissing: () => Promise.resolve('This browser has no WebGPU.'),
+    reader: () => Promise.resolve(reader),
+    ...change,
+  }
+  return { parts: made, engines, released }
+}
+
+function plan(number: number, ...stages: [string, number, number][]): RingPlan {
+  return {
+    epoch: { term: 1, number },
+    stages: stages.map(([device, from, to]) => ({ device, from, to })),
+  }
+}
+
+const options = (manifest: Manifest, self: string): OpenOptions => ({
+  url: 'http://localhost/model/',
+  manifest,
+  self,
+  memoryBudget: 1e9,
+  engine: 'auto',
+  mode: 'auto',
+  threads: 1,
+})
+const nothing = () => undefined
+
+describe('three stages', () => {
+  it('give the tokens of the uncut model, also where the plan changes on the way', async () => {
+    const { manifest, reader } = residual
+    const all = new Map(
+      await Promise.all(
+        ['a', 'b', 'c'].map(async (self) => {
+          const service = new StageService(parts(reader).parts)
+          await service.open({ ...options(manifest, self), mode: 'packed' })
+          return [self, service] as const
+        }),
+      ),
+    )
+    const of = (id: string) => all.get(id) ?? expect.unreachable()
+    for (const [x, y] of [
+      ['a', 'b'],
+      ['b', 'c'],
+      ['a', 'c'],
+    ] as const) {
+      const { port1, port2 } = new MessageChannel()
+      await of(x).connect(y, port1)
+      await of(y).connect(x, port2)
+    }
+    const change = async (next: RingPlan) => {
+      const reports = await Promise.all(
+        [...all.values()].map((s) => s.prepare(next, nothing)),
+      )
+      await Promise.all([...all.values()].map((s) => s.activate(next.epoch)))
+      return reports
+    }
+    const reports = await change(plan(1, ['a', 0, 1], ['b', 1, 2], ['c', 2, 4]))
+    expect(reports.every(({ msPerLayer }) => msPerLayer > 0)).toBe(true)
+    expect(reports.map(({ msStarter }) => msStarter !== null)).toEqual([
+      true,
+      false,
+      false,
+    ])
+    const expected: unknown = JSON.parse(
+      await readFile(join(FIXTURES, 'llama-value-residual/expected.json'), 'utf8'),
+    )
+    const { ids, tokens } = greedyOf(expected)
+    const got: number[] = []
+    const answer = async (sequence: number, onToken: (count: number) => void) => {
+      got.length = 0
+      return new Promise<AnswerEvent>((resolve) => {
+        const ask = { sequence, ids, maxTokens: tokens.length, sampling: GREEDY }
+        void of('b').ask(ask, (event) => {
+          if (event.kind !== 'token') resolve(event)
+          else onToken(got.push(event.id))
+        })
+      })
+    }
+    expect(await answer(1, nothing)).toMatchObject({ kind: 'end' })
+    expect(got).toEqual(tokens)
+
+    const changing: Promise<unknown>[] = []
+    const end = await answer(2, (count) => {
+      if (count === 1) changing.push(change(plan(2, ['c', 0, 3], ['a', 3, 4])))
+    })
+    await Promise.all(changing)
+    expect(changing).toHaveLength(1)
+    expect(end).toMatchObject({ kind: 'end' })
+    expect(got).toEqual(tokens)
+    await Promise.all([...all.values()].map((service) => service.close()))
+  })
+})
+
+describe('preparing', () => {
+  const whole = plan(1, ['a', 0, quantised.manifest.layers])
+
+  it('takes the fastest mode that fits the memory', async () => {
+    const { manifest, reader } = quantised
+    const modes = new Map<number, string>()
+    for (const memoryBudget of [1e9, 1_000_000, 500_000, 1000]) {
+      const service = new StageService(parts(reader).parts)
+      await service.open({ ...options(manifest, 'a'), memoryBudget })
+      const result = await service.prepare(whole, nothing).then(
+        ({ mode, memory }) => {
+          expect(memory.weights).toBeLessThanOrEqual(memoryBudget)
+          return mode
+        },
+        (error: unknown) => (error instanceof StageError ? error.message : 'other'),
+      )
+      modes.set(memoryBudget, result)
+      await service.close()
+    }
+    expect(modes.get(1e9)).toBe('dense')
+    expect(modes.get(1000)).toMatch(/^This phone is short by .* GB/)
+  })
+
+  it('falls back to WASM, with the reason, where WebGPU fails or computes wrongly', async () => {
+    const { manifest, reader } = quantised
+    for (const failure of ['start', 'result'] as const) {
+      const fake = parts(reader)
+      const { engines, released } = fake
+      const service = new StageService({
+        ...fake.parts,
+        webgpuMissing: () => Promise.resolve(null),
+        async engine(kind, threads) {
+          if (kind === 'webgpu' && failure === 'start')
+            throw new StageError('device-lost', 'No adapter.')
+          const engine = await fake.parts.engine('wasm', threads)
+          if (kind === 'wasm') return engine
+          const run = engine.run.bind(engine)
+          engine.run = async (step) => {
+            const outputs = await run(step)
+            for (const { bytes } of outputs.values()) bytes.fill(0)
+            return outputs
+          }
+          return engine
+        },
+      })
+      await service.open(options(manifest, 'a'))
+      const report = await service.prepare(whole, nothing)
+      expect(report.engine).toBe('wasm')
+      expect(report.fallback).toMatch(
+        failure === 'start'
+          ? /^WebGPU does not serve here: No adapter/
+          : /computes .* wrongly/,
+      )
+      if (failure === 'result') expect(released).toEqual([engines[0]])
+      await service.close()
+      expect(released).toHaveLength(engines.length)
+    }
+  })
+
+  it('keeps what fits the next plan as well, and frees what does not', async () => {
+    const { manifest, reader } = quantised
+    const { layers } = manifest
+    const { parts: made, engines, released } = parts(reader)
+    const service = new StageService(made)
+    await service.open(options(manifest, 'a'))
+    await service.prepare(plan(1, ['a', 0, 1], ['b', 1, layers]), nothing)
+    await service.activate({ term: 1, number: 1 })
+    await service.prepare(plan(2, ['a', 0, 1], ['c', 1, layers]), nothing)
+    await service.activate({ term: 1, number: 2 })
+    expect(engines).toHaveLength(1)
+    await service.prepare(plan(3, ['b', 0, 1], ['a', 1, layers]), nothing)
+    expect(engines).toHaveLength(2)
+    expect(released).toEqual([])
+    // Another plan overtakes: the one that never ran is let go.
+    await service.prepare(plan(4, ['b', 0, layers]), nothing)
+    expect(released).toEqual([engines[1]])
+    await service.activate({ term: 1, number: 4 })
+    expect(released).toEqual([engines[1], engines[0]])
+    await expect(service.activate({ term: 1, number: 9 })).rejects.toThrow(/not ready/)
+    await service.close()
+  })
+
+  it('does not use an engine again whose device was lost', async () => {
+    const { manifest, reader } = quantised
+    const { parts: made, engines, released } = parts(reader)
+    const service = new StageService(made)
+    await service.open(options(manifest, 'a'))
+    await service.prepare(whole, nothing)
+    await service.activate(whole.epoch)
+    const [engine] = engines
+    if (!engine) throw new Error('no engine')
+    engine.run = () => Promise.reject(new StageError('device-lost', 'Lost.'))
+    const end = await new Promise<AnswerEvent>((resolve) => {
+      void service.ask({ sequence: 1, ids: [1], maxTokens: 1, sampling: GREEDY }, resolve)
+    })
+    expect(end).toMatchObject({ kind: 'failed' })
+    await service.prepare({ ...whole, epoch: { term: 1, number: 2 } }, nothing)
+    await service.activate({ term: 1, number: 2 })
+    expect(engines).toHaveLength(2)
+    expect(released).toEqual([engine])
+    await service.close()
+  })
+
+  it('gives up the running plan first where both do not fit', async () => {
+    const { manifest, reader } = quantised
+    const { layers } = manifest
+    const { parts: made, engines, released } = parts(reader)
+    const service = new StageService(made)
+    const probe = new StageService(parts(reader).parts)
+    await probe.open({ ...options(manifest, 'a'), mode: 'packed' })
+    const { memory } = await probe.prepare(whole, nothing)
+    await probe.close()
+    const memoryBudget = Math.floor(memory.weights * 1.2)
+    await service.open({ ...options(manifest, 'a'), mode: 'packed', memoryBudget })
+    await service.prepare(whole, nothing)
+    await service.activate({ term: 1, number: 1 })
+    await service.prepare(
+      plan(2, ['a', 0, layers - 1], ['b', layers - 1, layers]),
+      nothing,
+    )
+    expect(released).toEqual([engines[0]])
+    await service.close()
+  })
+
+  it('an older call is given up for a newer one', async () => {
+    const { manifest, reader } = quantised
+    const { parts: made, engines, released } = parts(reader)
+    const service = new StageService(made)
+    await service.open(options(manifest, 'a'))
+    const first = service.prepare(whole, nothing)
+    const next = plan(2, ['a', 0, 1], ['b', 1, manifest.layers])
+    const second = service.prepare(next, nothing)
+    await expect(first).rejects.toThrow()
+    await second
+    await service.activate(next.epoch)
+    const gap = plan(3, ['a', 0, 1])
+    await expect(service.prepare(gap, nothing)).rejects.toThrow(/does not cover/)
+    await service.close()
+    expect(released).toHaveLength(engines.length)
+  })
+})
+
+it('says that no model is open', async () => {
+  const service = new StageService(parts(residual.reader).parts)
+  const events: AnswerEvent[] = []
+  await service.ask({ sequence: 1, ids: [1], maxTokens: 1, sampling: GREEDY }, (e) =>
+    events.push(e),
+  )
+  expect(events).toMatchObject([{ kind: 'failed' }])
+  await expect(service.prepare(plan(1, ['a', 0, 1]), nothing)).rejects.toThrow(
+    /No model is open/,
+  )
+})
+
+/** From a fixture's expected.json: a prompt, and what a greedy run goes on with. */
+function greedyOf(expected: unknown): { ids: number[]; tokens: number[] } {
+  const { inputs, decode } = expected as {
+    inputs: { input_ids: number[] }
+    decode: { token: number; logits_argmax: number }[]
+  }
+  const first = decode[0]?.token ?? expect.unreachable()
+  return {
+    ids: inputs.input_ids,
+    tokens: [first, ...decode.map((step) => step.logits_argmax)],
+  }
+}

@@ -1,0 +1,229 @@
+/** The stage worker's service: chooses the engine, loads, checks and swaps what a plan asks. */
+import type { Clock } from '../ring/clock.ts'
+import { compareEpochs } from '../ring/epoch.ts'
+import { wireOf } from '../ring/link-port.ts'
+import { Links } from '../ring/links.ts'
+import { Ring } from '../ring/ring.ts'
+import { Scheduler } from '../ring/scheduler.ts'
+import type { AnswerEvent, Ask, Epoch, RingPlan } from '../ring/types.ts'
+import type { OpenOptions, PrepareReport, StageApi, StageStats } from './api.ts'
+import { loadPart, partOf, type LoadedPart, type StageParts } from './load-part.ts'
+import { Mutex } from './stage-errors.ts'
+import { StageError, type LoadProgress } from './types.ts'
+
+const STATS_MS = 1000
+/** Caches get at least this much, or no prompt would fit. */
+const LEAST_CACHE_BYTES = 8 * 2 ** 20
+
+interface Open {
+  readonly options: OpenOptions
+  readonly ring: Ring
+}
+
+interface Prepared {
+  readonly plan: RingPlan
+  /** Null: the plan gives this device nothing to run. */
+  readonly part: LoadedPart | null
+}
+
+export class StageService implements StageApi {
+  readonly #parts: StageParts
+  readonly #clock: Clock
+  readonly #links: Links
+  readonly #scheduler = new Scheduler()
+  readonly #work = new Mutex()
+  readonly #listeners = new Set<(stats: StageStats) => void>()
+  /** Parts whose engine failed for good. */
+  readonly #broken = new WeakSet<LoadedPart>()
+  #open: Open | null = null
+  #active: Prepared | null = null
+  #next: Prepared | null = null
+  #loading = new AbortController()
+  #cancelStats: (() => void) | null = null
+
+  constructor(parts: StageParts) {
+    this.#parts = parts
+    this.#clock = parts.clock
+    this.#links = new Links(parts.clock)
+  }
+
+  open(options: OpenOptions): Promise<void> {
+    this.#loading.abort()
+    return this.#work.run(async () => {
+      await this.#shut()
+      const { self, manifest } = options
+      const ring = new Ring({
+        self,
+        manifest,
+        links: this.#links,
+        scheduler: this.#scheduler,
+        clock: this.#clock,
+        onRun: (span, rows, ms) => {
+          this.#active?.part?.speed.add(span, rows, ms)
+          this.#cancelStats ??= this.#clock.after(STATS_MS, () => this.#tellStats())
+        },
+      })
+      this.#open = { options, ring }
+    })
+  }
+
+  prepare(
+    plan: RingPlan,
+    onProgress: (progress: LoadProgress) => void,
+  ): Promise<PrepareReport> {
+    // What an older call still loads is not wanted any more.
+    this.#loading.abort()
+    const loading = new AbortController()
+    this.#loading = loading
+    return this.#work.run(async () => {
+      const open = this.#opened()
+      loading.signal.throwIfAborted()
+      const wanted = partOf(open.options, plan)
+      const running = this.#active?.part ?? null
+      if (!wanted) {
+        await this.#replaceNext({ plan, part: null })
+        return nothingToRun(running)
+      }
+      const kept = [running, this.#next?.part].find(
+        (part) => part?.key === wanted.key && !this.#broken.has(part),
+      )
+      if (kept) {
+        await this.#replaceNext({ plan, part: kept })
+        return { ...kept.report, memory: kept.engine.memory() }
+      }
+      await this.#replaceNext(null)
+      const part = await loadPart(this.#parts, open.options, wanted, {
+        held: running?.engine.memory().weights ?? 0,
+        makeRoom: () => this.#dropActive(),
+        onProgress,
+        signal: loading.signal,
+      })
+      this.#next = { plan, part }
+      return part.report
+    })
+  }
+
+  async activate(epoch: Epoch): Promise<void> {
+    const { ring, options } = this.#opened()
+    const next = this.#next
+    if (!next || compareEpochs(next.plan.epoch, epoch) !== 0) {
+      if (this.#active && compareEpochs(this.#active.plan.epoch, epoch) === 0) return
+      throw new StageError('bad-input', 'This phone is not ready for the new plan yet.')
+    }
+    const old = this.#active
+    this.#active = next
+    this.#next = null
+    const { plan, part } = next
+    if (part) {
+      const { engine, rowBytes } = part
+      const free = options.memoryBudget - engine.memory().weights
+      const cacheBudget = Math.max(LEAST_CACHE_BYTES, free)
+      const context = rowBytes > 0 ? Math.floor(cacheBudget / rowBytes) : Infinity
+      const onBroken = (): void => void this.#broken.add(part)
+      ring.activate(plan, { engine, cacheBudget, context, onBroken })
+    } else ring.activate(plan, null)
+    if (old?.part && old.part !== part) await old.part.engine.release()
+  }
+
+  // Not async: a channel's handlers must be there before its first message is.
+  connect(device: string, link: RTCDataChannel | MessagePort): Promise<void> {
+    this.#links.connect(device, wireOf(link))
+    return Promise.resolve()
+  }
+
+  disconnect(device: string): Promise<void> {
+    this.#links.disconnect(device)
+    return Promise.resolve()
+  }
+
+  ask(ask: Ask, onEvent: (event: AnswerEvent) => void): Promise<void> {
+    if (this.#open) this.#open.ring.ask(ask, onEvent)
+    else {
+      const message = 'No model is open on this phone yet; ask again in a moment.'
+      onEvent({ kind: 'failed', sequence: ask.sequence, message })
+    }
+    return Promise.resolve()
+  }
+
+  stop(sequence: number): Promise<void> {
+    this.#open?.ring.stop(sequence)
+    return Promise.resolve()
+  }
+
+  forget(sequence: number): Promise<void> {
+    this.#open?.ring.forget(sequence)
+    return Promise.resolve()
+  }
+
+  onStats(listener: (stats: StageStats) => void): Promise<void> {
+    this.#listeners.add(listener)
+    return Promise.resolve()
+  }
+
+  close(): Promise<void> {
+    this.#loading.abort()
+    return this.#work.run(async () => {
+      await this.#shut()
+      this.#links.close()
+      this.#listeners.clear()
+    })
+  }
+
+  #opened(): Open {
+    if (this.#open) return this.#open
+    throw new StageError('bad-input', 'No model is open on this phone yet.')
+  }
+
+  async #shut(): Promise<void> {
+    this.#cancelStats?.()
+    this.#cancelStats = null
+    this.#open?.ring.close()
+    this.#open = null
+    await this.#replaceNext(null)
+    const active = this.#active
+    this.#active = null
+    await active?.part?.engine.release()
+  }
+
+  /** Where both don't fit into memory: answers wait, and are read in again afterwards. */
+  async #dropActive(): Promise<void> {
+    const active = this.#active
+    this.#open?.ring.deactivate()
+    this.#active = null
+    await active?.part?.engine.release()
+  }
+
+  async #replaceNext(next: Prepared | null): Promise<void> {
+    const old = this.#next?.part
+    this.#next = next
+    if (old && old !== next?.part && old !== this.#active?.part)
+      await old.engine.release()
+  }
+
+  #tellStats(): void {
+    this.#cancelStats = null
+    const active = this.#active
+    const ring = this.#open?.ring
+    if (!active?.part || !ring) return
+    const { speed, engine, report } = active.part
+    const stats: StageStats = {
+      epoch: active.plan.epoch,
+      msPerLayer: speed.msPerLayer ?? report.msPerLayer,
+      memory: engine.memory(),
+      sequences: ring.sequences,
+      lapMs: ring.lapMs,
+    }
+    for (const listener of this.#listeners) listener(stats)
+  }
+}
+
+function nothingToRun(running: LoadedPart | null): PrepareReport {
+  return {
+    engine: running?.report.engine ?? 'wasm',
+    mode: running?.report.mode ?? 'packed',
+    msPerLayer: running?.report.msPerLayer ?? 0,
+    msStarter: null,
+    memory: { weights: 0, caches: 0 },
+    fallback: null,
+  }
+}
