@@ -1,7 +1,7 @@
 /**
  * Stands in for the ONNX runtimes and for sharp inside @huggingface/transformers, of which
  * only tokenizers are used: the library must not bring a second runtime (27 MB) along.
- * `no-runtime.plugin.ts` puts it there.
+ * The Vite plugin `noRuntime` puts it there.
  */
 
 function refuse(): never {
