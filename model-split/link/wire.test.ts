@@ -84,7 +84,7 @@ test('nodes with all kinds of attributes are read back by a protobuf library', (
           },
         })
         const utf8 = (s: string): number[] => [...new TextEncoder().encode(s)]
-        const list = <T>(key: string, items: T[]): object =>
+        const list = (key: string, items: readonly unknown[]): object =>
           items.length > 0 ? { [key]: items } : {}
         expect(decode('NodeProto', bytes)).toEqual({
           ...list('input', inputs),

@@ -39,7 +39,8 @@ export class HttpFiles {
   readonly #signal: AbortSignal | undefined
   readonly #known = new Map<string, Promise<Known | null>>()
   readonly #copies = new Map<string, Promise<FileHandle>>()
-  #folder: string | null = null
+  #folder: Promise<string> | null = null
+  #downloads = 0
 
   constructor({ fetch: given, sleep, signal }: HttpOptions = {}) {
     this.#fetch = given ?? fetch
@@ -119,7 +120,7 @@ export class HttpFiles {
     this.#copies.clear()
     for (const copy of copies)
       await copy.then((file) => file.close()).catch(() => undefined)
-    if (this.#folder) await rm(this.#folder, { recursive: true, force: true })
+    if (this.#folder) await rm(await this.#folder, { recursive: true, force: true })
     this.#folder = null
   }
 
@@ -177,8 +178,8 @@ export class HttpFiles {
   }
 
   async #download(url: string, known: Known): Promise<FileHandle> {
-    this.#folder ??= await temporaryFolder()
-    const path = join(this.#folder, String(this.#copies.size))
+    this.#folder ??= temporaryFolder()
+    const path = join(await this.#folder, String(this.#downloads++))
     const response = await this.#request(url)
     if (!response.ok) {
       await response.body?.cancel()
