@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { env } from '@huggingface/transformers'
 import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { tinyTokenizer, TINY_VOCABULARY } from '../../e2e/fixtures/tiny-tokenizer.ts'
@@ -19,6 +20,12 @@ function streamed(tokenizer: TextTokenizer, ids: readonly number[]): string {
   const decoder = createStreamDecoder((part) => tokenizer.decode(part))
   return ids.map((id) => decoder.push([id])).join('') + decoder.finish()
 }
+
+beforeAll(() => {
+  // As the library finds itself in a browser.
+  env.allowLocalModels = false
+  env.useFS = false
+})
 
 describe('the tiny tokenizer', () => {
   let tiny: TextTokenizer

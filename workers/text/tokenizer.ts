@@ -120,6 +120,8 @@ async function loadLibrary() {
   const library = await import('@huggingface/transformers')
   const { env } = library
   env.allowRemoteModels = false
+  // Off in browsers by default; with both off, the library refuses even its cache.
+  env.allowLocalModels = true
   env.useFS = false
   env.useFSCache = false
   env.useBrowserCache = false
