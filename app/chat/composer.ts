@@ -1,5 +1,5 @@
 /** Where questions are written. */
-import { css, html, LitElement, type PropertyValues, type TemplateResult } from 'lit'
+import { css, html, LitElement, type TemplateResult } from 'lit'
 import { customElement, property, query, state } from 'lit/decorators.js'
 import { emit } from '../shell/emit.ts'
 import { icons } from '../shell/icons.ts'
@@ -58,8 +58,8 @@ export class ChoirComposer extends LitElement {
         background: var(--accent);
         color: var(--on-accent);
       }
-      button.icon:disabled {
-        background: var(--sunken);
+      button.icon[aria-disabled='true'] {
+        background: var(--quiet);
         color: var(--ink-soft);
       }
       button.icon.stop {
@@ -67,10 +67,10 @@ export class ChoirComposer extends LitElement {
         color: var(--paper);
       }
       @media (hover: hover) {
-        button.icon:hover:enabled {
+        button.icon[aria-disabled='false']:hover {
           background: var(--accent-press);
         }
-        button.icon.stop:hover {
+        button.icon.stop[aria-disabled]:hover {
           background: var(--ink-soft);
         }
       }
@@ -103,36 +103,15 @@ export class ChoirComposer extends LitElement {
         @input=${() => this.input()}
         @keydown=${(event: KeyboardEvent) => this.key(event)}
       ></textarea>
-      ${
-        this.answering
-          ? html`<button
-              class="icon stop"
-              type="button"
-              data-testid="stop"
-              aria-label="Stop the answer"
-              @click=${() => emit(this, 'choir-stop')}
-            >
-              ${icons.stop()}
-            </button>`
-          : html`<button
-              class="icon"
-              data-testid="ask-send"
-              aria-label="Send"
-              ?disabled=${this.empty}
-            >
-              ${icons.send()}
-            </button>`
-      }
+      <button
+        class="icon ${this.answering ? 'stop' : ''}"
+        data-testid=${this.answering ? 'stop' : 'ask-send'}
+        aria-label=${this.answering ? 'Stop the answer' : 'Send'}
+        aria-disabled=${!this.answering && this.empty}
+      >
+        ${this.answering ? icons.stop() : icons.send()}
+      </button>
     </form>`
-  }
-
-  protected override updated(changed: PropertyValues<this>): void {
-    // The button under the finger or focus is gone: go on in the field, not nowhere.
-    if (
-      changed.get('answering') === true &&
-      this.renderRoot.querySelector(':focus') === null
-    )
-      if (this.matches(':focus-within')) this.field?.focus()
   }
 
   private input(): void {
@@ -148,11 +127,17 @@ export class ChoirComposer extends LitElement {
     // While a word is being composed, Enter belongs to the keyboard.
     if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return
     event.preventDefault()
-    this.submit(event)
+    this.send()
   }
 
+  /** The button stays one element, so that a keyboard's focus is never lost. */
   private submit(event: Event): void {
     event.preventDefault()
+    if (this.answering) emit(this, 'choir-stop')
+    else this.send()
+  }
+
+  private send(): void {
     const text = this.field?.value.trim() ?? ''
     if (text === '' || this.answering || !this.field) return
     this.field.value = ''

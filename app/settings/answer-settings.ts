@@ -64,7 +64,7 @@ export class ChoirAnswerSettings extends LitElement {
         justify-content: space-between;
         align-items: baseline;
       }
-      input + .hint {
+      input[type='range'] + .hint {
         margin-top: -6px;
       }
       output {

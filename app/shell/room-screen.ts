@@ -206,7 +206,6 @@ export class ChoirRoom extends LitElement {
     if (!session || !view || isAnswering(view)) return
     if (settings) applySampling(session, settings.value, randomSeed)
     session.ask(text)
-    this.composer?.focus()
   }
 
   private askAgain(answer: string): void {
@@ -220,7 +219,8 @@ export class ChoirRoom extends LitElement {
     this.session?.stop()
     this.session?.clear()
     this.keeper.next()
-    this.composer?.focus()
+    // On a phone the keyboard would cover the screen unasked.
+    if (matchMedia('(pointer: fine)').matches) this.composer?.focus()
   }
 }
 

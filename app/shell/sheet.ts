@@ -23,6 +23,7 @@ export class ChoirSheet extends LitElement {
         margin: auto auto 0;
         padding: 0;
         border: 0;
+        border-top: 1px solid var(--line);
         border-radius: 24px 24px 0 0;
         background: var(--paper);
         color: var(--ink);

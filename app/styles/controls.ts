@@ -68,7 +68,7 @@ export const controls = css`
     padding: 8px 18px;
     border: 1px solid transparent;
     border-radius: 999px;
-    background: var(--sunken);
+    background: var(--quiet);
     color: var(--ink);
     font-weight: 550;
     line-height: 1.2;
@@ -96,7 +96,7 @@ export const controls = css`
   }
 
   button.primary:disabled {
-    background: var(--sunken);
+    background: var(--quiet);
     color: var(--ink-soft);
   }
 
@@ -132,7 +132,7 @@ export const controls = css`
       background: var(--accent-press);
     }
     button.icon:hover:enabled {
-      background: var(--sunken);
+      background: var(--quiet);
     }
   }
 
