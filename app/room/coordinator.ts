@@ -104,8 +104,8 @@ function plan(situation: Situation, manifest: Manifest, memory: Memory): Decisio
     state.active && isWhole(state, state.active) && !usesBenched(state, state.active)
       ? state.active
       : null
-  // Nobody has told its facts yet.
-  if (devices.length === 0 && state.benched.length === 0) return wait
+  // Nobody has opened the model yet, or nobody could.
+  if (devices.length === 0) return wait
   const dealt = deal(manifest, devices, serving?.stages ?? null)
   if (dealt.kind === 'short') {
     if (serving && fits(serving, devices)) return wait
@@ -142,9 +142,16 @@ function improve(
   const faster = busiestOf(better, devices) < busiestOf(old, devices) * (1 - TUNE_GAIN)
   const waited = now - wanted.since
   const busy = [...facts.values()].some(({ running }) => running > 0)
-  const due = others
-    ? waited >= JOIN_QUIET_MS && (faster || hasNew(old, better))
-    : faster && now - memory.plannedAt >= TUNE_MS
+  // A budget that was lowered below what is held counts at once.
+  const over = old.some(({ device }) => {
+    const known = facts.get(device)
+    return known !== undefined && known.memoryUsed > known.memoryBudget
+  })
+  const due =
+    over ||
+    (others
+      ? waited >= JOIN_QUIET_MS && (faster || hasNew(old, better))
+      : faster && now - memory.plannedAt >= TUNE_MS)
   if (!due || (busy && waited < JOIN_WAIT_MS))
     return { event: null, memory: { ...memory, wanted } }
   return {
@@ -211,6 +218,8 @@ function dealable({ state, facts }: Situation): DealDevice[] {
   for (const { device, join } of state.members) {
     const known = facts.get(device)
     if (!known || isBenched(state, device)) continue
+    // It has not opened the model, or could not.
+    if (known.state.kind === 'joining' || known.state.kind === 'failed') continue
     const reaches = (other: string): boolean =>
       known.links.some((link) => link.device === other) &&
       (facts.get(other)?.links.some((link) => link.device === device) ?? false)

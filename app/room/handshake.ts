@@ -49,6 +49,8 @@ export type HandshakeResult =
       /** Who said so; null where this end decided. */
       readonly by: 'self' | 'other'
       readonly remote: Identity | null
+      /** Whether the other end had proven itself; else anybody may have said so. */
+      readonly proven: boolean
     }
 
 /** How long a farewell may take to leave before the wire is closed, ms. */
@@ -85,7 +87,7 @@ export function shakeHands(
   const refuse = (reason: ByeReason | 'timeout' | 'malformed'): void => {
     if (reason === 'timeout' || reason === 'malformed') wire.close()
     else farewell(wire, reason, clock)
-    finish({ kind: 'refused', reason, by: 'self', remote })
+    finish({ kind: 'refused', reason, by: 'self', remote, proven: state === 'proven' })
   }
   const cancelLimit = clock.after(PROOF_LIMIT_MS, () => refuse('timeout'))
 
@@ -98,7 +100,8 @@ export function shakeHands(
   const hear = (message: Message): void => {
     if (message.type === 'bye') {
       wire.close()
-      finish({ kind: 'refused', reason: message.reason, by: 'other', remote })
+      const proven = state === 'proven'
+      finish({ kind: 'refused', reason: message.reason, by: 'other', remote, proven })
     } else if (state === 'hello' && message.type === 'hello') {
       const { device, instance, nonce } = message
       if (message.version !== PROTOCOL_VERSION) {
@@ -165,7 +168,10 @@ export function shakeHands(
     },
     closed(clean) {
       if (state === 'over') after.closed(clean)
-      else finish({ kind: 'refused', reason: 'closed', by: 'other', remote })
+      else {
+        const proven = state === 'proven'
+        finish({ kind: 'refused', reason: 'closed', by: 'other', remote, proven })
+      }
     },
   })
   send({

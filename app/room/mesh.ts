@@ -37,8 +37,8 @@ export interface MeshEvents {
   message(device: string, message: Message): void
   /** A ping told which state the other end holds. */
   rank(device: string, rank: Rank | null): void
-  /** A wire came to nothing. */
-  refused(reason: string, by: 'self' | 'other', peer: string): void
+  /** A wire came to nothing; `proven`: after the other end had proven itself. */
+  refused(reason: string, proven: boolean): void
   /** A newer page has this device's place. */
   replaced(): void
   /** One sentence for people. */
@@ -132,10 +132,10 @@ export class Mesh {
         } else if (result.kind === 'proven') {
           link = this.#accept(wire, result.remote, result.opener)
         } else {
-          const { reason, by, remote } = result
-          const selfReplaced = reason === 'replaced' && by === 'other' && remote !== null
-          if (selfReplaced) this.events.replaced()
-          this.events.refused(reason, by, wire.remotePeer)
+          const { reason, by, proven } = result
+          // A stranger must not be able to end a session.
+          if (reason === 'replaced' && by === 'other' && proven) this.events.replaced()
+          this.events.refused(reason, proven)
         }
       },
       {

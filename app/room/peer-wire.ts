@@ -9,8 +9,9 @@ const CONTROL_ID = 101
 const FRAMES = 'frames'
 /** An answer, and a way between the devices, must be found by then, ms. */
 const OPEN_MS = 12_000
-/** Messages kept until somebody listens. */
-const MAX_EARLY = 32
+/** Messages kept until somebody listens, and their longest text: greetings are short. */
+const MAX_EARLY = 8
+const MAX_EARLY_LENGTH = 1024
 
 /**
  * Waits until the control channel is open. To be called in the task in which the connection
@@ -79,7 +80,7 @@ class PeerWire implements Wire {
     this.remotePeer = connection.peer
     control.onmessage = ({ data }: MessageEvent<unknown>) => {
       if (this.#events) this.#events.message(data)
-      else if (this.#early.length < MAX_EARLY) this.#early.push(data)
+      else if (this.#early.length < MAX_EARLY && isShort(data)) this.#early.push(data)
     }
     control.onclose = () => this.#end(peer.connectionState !== 'failed')
     peer.addEventListener('connectionstatechange', this.#onState)
@@ -153,4 +154,8 @@ class PeerWire implements Wire {
     this.#ended = clean ? 'clean' : 'broken'
     this.#events?.closed(clean)
   }
+}
+
+function isShort(data: unknown): boolean {
+  return typeof data === 'string' && data.length <= MAX_EARLY_LENGTH
 }

@@ -126,7 +126,7 @@ export class Preparer {
     }
     try {
       const spans = index < 0 ? [] : spansOf(plan, index, manifest.layers)
-      const wanted = [...filesOf(manifest), ...shardsOf(manifest, spans)]
+      const wanted = shardsOf(manifest, spans)
       report({ kind: 'fetching', doneBytes: 0, totalBytes: 0 })
       await shards.fetch({ id: job, url, shards: wanted }, ({ doneBytes, totalBytes }) =>
         report({ kind: 'fetching', doneBytes, totalBytes }),
@@ -190,12 +190,6 @@ export class Preparer {
       this.events.notice(sentenceOf(error, 'This phone could not start its layers'))
     }
   }
-}
-
-/** Files that every device needs: graph, golden states, tokenizer. */
-export function filesOf(manifest: Manifest): string[] {
-  const { graph, golden, files } = manifest
-  return [graph.sha256, golden.sha256, ...files.map((file) => file.sha256)]
 }
 
 /** The error's own sentence, or `what` and its text. */

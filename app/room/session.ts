@@ -13,7 +13,7 @@ import type { Network } from './link.ts'
 import { foundRoom, memberOf } from './membership.ts'
 import { Mesh } from './mesh.ts'
 import { modelAddress, resolveModel } from './model-url.ts'
-import { filesOf, Preparer, sentenceOf } from './preparer.ts'
+import { Preparer, sentenceOf } from './preparer.ts'
 import { PROOF_LIMIT_MS } from './proof.ts'
 import { asLine, type Facts, type Message } from './protocol.ts'
 import { explain, Rendezvous } from './rendezvous.ts'
@@ -106,7 +106,7 @@ export class Session extends EventTarget implements RoomSession {
         },
         message: (device, message) => this.#hear(device, message),
         rank: (device, rank) => this.#replica.seen(device, rank),
-        refused: (reason) => this.#onRefused(reason),
+        refused: (reason, proven) => this.#onRefused(reason, proven),
         replaced: () =>
           this.#close(
             'This phone has the room open in another tab. Go on there, or reload this page.',
@@ -329,51 +329,63 @@ export class Session extends EventTarget implements RoomSession {
   }
 
   async #openModel(model: string): Promise<void> {
-    const { shards, stage, text, identity, page, clock } = this.options
+    const { shards, stage, text, identity, page, engine, threads, memoryBudget } =
+      this.options
+    this.#textOpen = false
+    const self = identity.device
+    const opened = await this.#persist(model, async () => {
+      const url = resolveModel(model, page)
+      const manifest = await shards.open(url)
+      this.#manifest = manifest
+      await stage.open({
+        url,
+        manifest,
+        self,
+        memoryBudget,
+        engine,
+        mode: 'auto',
+        threads,
+      })
+      await stage.onStats(({ msPerLayer, memory }) => {
+        this.#replica.tell({
+          msPerLayer: round(msPerLayer),
+          memoryUsed: memory.weights + memory.caches,
+        })
+      })
+      return { url, manifest }
+    })
+    if (!opened) return
+    const { url, manifest } = opened
+    this.#replica.tell({ state: { kind: 'idle' } })
+    this.#preparer.open(manifest, url)
+    this.#replica.setManifest(manifest)
+    const known = await this.#persist(model, async () => {
+      // A fetch brings the text files along, whatever shards it names.
+      await shards.fetch({ id: 'text', url, shards: [] }, () => undefined)
+      return text.open(url)
+    })
+    if (!known) return
+    this.#textOpen = true
+    this.#sync()
+  }
+
+  /** Tries until it works; null once another model is wanted or the room is closed. */
+  async #persist<T>(model: string, attempt: () => Promise<T>): Promise<T | null> {
     const current = (): boolean => this.#closed === null && this.#model === model
     while (current()) {
       try {
-        const url = resolveModel(model, page)
-        const manifest = await shards.open(url)
-        if (!current()) return
-        this.#manifest = manifest
-        const { engine, threads, memoryBudget } = this.options
-        await stage.open({
-          url,
-          manifest,
-          self: identity.device,
-          memoryBudget,
-          engine,
-          mode: 'auto',
-          threads,
-        })
-        await stage.onStats(({ msPerLayer, memory }) => {
-          this.#replica.tell({
-            msPerLayer: round(msPerLayer),
-            memoryUsed: memory.weights + memory.caches,
-          })
-        })
-        if (!current()) return
-        this.#replica.tell({ state: { kind: 'idle' } })
-        this.#preparer.open(manifest, url)
-        this.#replica.setManifest(manifest)
-        await shards.fetch(
-          { id: 'text', url, shards: filesOf(manifest) },
-          () => undefined,
-        )
-        await text.open(url)
-        if (!current()) return
-        this.#textOpen = true
-        this.#sync()
-        return
+        const result = await attempt()
+        return current() ? result : null
       } catch (error) {
-        if (!current()) return
+        if (!current()) return null
         const message = sentenceOf(error, 'The model could not be opened')
-        if (!this.#manifest) this.#replica.tell({ state: { kind: 'failed', message } })
+        if (this.#preparer.active === null)
+          this.#replica.tell({ state: { kind: 'failed', message } })
         this.#say(message)
-        await pause(clock, MODEL_RETRY_MS, this.#end.signal)
+        await pause(this.options.clock, MODEL_RETRY_MS, this.#end.signal)
       }
     }
+    return null
   }
 
   #tellLinks(): void {
@@ -387,10 +399,9 @@ export class Session extends EventTarget implements RoomSession {
     this.#replica.tell({ links })
   }
 
-  #onRefused(reason: string): void {
+  #onRefused(reason: string, proven: boolean): void {
     this.#refused.add(reason)
-    if (reason === 'full' || reason === 'version')
-      this.#fail(explain(new Map(), this.#refused))
+    if (reason === 'full' && proven) this.#fail(explain(new Map(), this.#refused))
   }
 
   #onOnline(online: boolean): void {

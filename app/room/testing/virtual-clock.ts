@@ -40,6 +40,12 @@ export class VirtualClock implements Clock {
     this.#now = end
   }
 
+  /** Time passes while nothing runs, as when a phone sleeps; what is due runs late. */
+  sleep(ms: number): Promise<void> {
+    this.#now += ms
+    return this.advance(0)
+  }
+
   /** Moves on in small steps until the condition holds. */
   async until(what: string, holds: () => boolean, limitMs = 60_000): Promise<void> {
     const end = this.#now + limitMs

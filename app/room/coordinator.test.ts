@@ -1,0 +1,227 @@
+import { expect, test } from 'vitest'
+import {
+  JOIN_QUIET_MS,
+  JOIN_WAIT_MS,
+  NO_MEMORY,
+  nextAction,
+  STALL_MS,
+  TUNE_MS,
+  type Situation,
+} from './coordinator.ts'
+import { dealLayers } from './deal.ts'
+import { fold, foundRoom, type RoomEvent, type RoomState } from './membership.ts'
+import type { Facts } from './protocol.ts'
+import { fakeManifest } from './testing/fake-workers.ts'
+
+const manifest = fakeManifest(8)
+const facts = (change: Partial<Facts> = {}): Facts => ({
+  name: 'P',
+  engine: 'wasm',
+  memoryBudget: 1e9,
+  memoryUsed: 0,
+  msPerLayer: 2,
+  msStarter: 0,
+  links: ['a', 'b', 'c'].map((device) => ({ device, rttMs: 1 })),
+  state: { kind: 'idle' },
+  prepared: null,
+  running: 0,
+  ...change,
+})
+
+/** A room of `a`, led on by hand. */
+class Desk {
+  state: RoomState = foundRoom('a', 'i', '/m/', 1)
+  now = 0
+  memory = NO_MEMORY
+  facts = new Map<string, Facts>([['a', facts()]])
+  linked = new Map([['a', 'i']])
+  lost = new Set<string>()
+  heard = new Map<string, number>()
+
+  step(): RoomEvent | null {
+    const situation: Situation = {
+      state: this.state,
+      facts: this.facts,
+      heard: this.heard,
+      linked: this.linked,
+      lost: this.lost,
+      manifest,
+      deal: dealLayers,
+      now: this.now,
+      salt: 9,
+    }
+    const { event, memory } = nextAction(situation, this.memory)
+    this.memory = memory
+    if (event) this.state = fold(this.state, event)
+    return event
+  }
+
+  tell(device: string, change: Partial<Facts>): void {
+    this.facts.set(device, facts({ ...this.facts.get(device), ...change }))
+    this.heard.set(device, this.now)
+  }
+
+  /** All stages of the plan report that they are ready. */
+  prepare(): void {
+    const { next } = this.state
+    for (const { device } of next?.stages ?? [])
+      this.tell(device, { prepared: { epoch: next!.epoch, result: 'ready' } })
+  }
+
+  /** Until there is nothing to do. */
+  run(): RoomEvent['kind'][] {
+    const kinds: RoomEvent['kind'][] = []
+    for (let event = this.step(); event; event = this.step()) {
+      kinds.push(event.kind)
+      if (event.kind === 'plan') this.prepare()
+    }
+    return kinds
+  }
+
+  add(device: string): void {
+    this.linked.set(device, 'i')
+    this.tell(device, {})
+  }
+}
+
+test('a plan is activated only when every stage is ready', () => {
+  const desk = new Desk()
+  desk.add('b')
+  expect(desk.step()).toMatchObject({ kind: 'join', device: 'b' })
+  expect(desk.step()).toMatchObject({ kind: 'plan' })
+  const { epoch } = desk.state.next!
+  desk.tell('a', { prepared: { epoch, result: 'ready' } })
+  expect(desk.step()).toBeNull()
+  desk.tell('b', { prepared: { epoch: { term: 1, number: 1 }, result: 'ready' } })
+  expect(desk.step()).toBeNull()
+  desk.tell('b', { prepared: { epoch, result: 'ready' } })
+  expect(desk.step()).toEqual({ kind: 'activate', epoch })
+})
+
+test('who joins is dealt in after a quiet moment, and waits while an answer runs', () => {
+  const desk = new Desk()
+  desk.run()
+  desk.add('b')
+  desk.tell('a', { running: 1 })
+  expect(desk.run()).toEqual(['join'])
+  desk.now += JOIN_QUIET_MS
+  expect(desk.run()).toEqual([])
+  desk.tell('a', { running: 0 })
+  expect(desk.run()).toEqual(['plan', 'activate'])
+  desk.add('c')
+  desk.tell('b', { running: 1 })
+  expect(desk.run()).toEqual(['join'])
+  desk.now += JOIN_WAIT_MS
+  expect(desk.run()).toEqual(['plan', 'activate'])
+})
+
+test('who leaves is dealt out at once, whatever runs', () => {
+  const desk = new Desk()
+  desk.add('b')
+  desk.run()
+  const { term } = desk.state
+  desk.tell('a', { running: 1 })
+  desk.linked.delete('b')
+  expect(desk.run()).toEqual(['leave', 'plan', 'activate'])
+  expect(desk.state.term).toBe(term)
+  expect(desk.state.active?.stages).toEqual([{ device: 'a', from: 0, to: 8 }])
+})
+
+test('who is lost without a goodbye begins a new term, and the plan gets an epoch of it', () => {
+  const desk = new Desk()
+  desk.add('b')
+  desk.run()
+  const { term } = desk.state
+  desk.linked.delete('b')
+  desk.lost.add('b')
+  desk.run()
+  expect(desk.state.term).toBeGreaterThan(term)
+  expect(desk.state.active?.epoch.term).toBe(desk.state.term)
+})
+
+test('small gains move no layers, large ones do, and not all the time', () => {
+  const desk = new Desk()
+  desk.add('b')
+  desk.run()
+  desk.now += 10 * TUNE_MS
+  desk.tell('b', { msPerLayer: 2.2 })
+  expect(desk.run()).toEqual([])
+  desk.tell('b', { msPerLayer: 6 })
+  expect(desk.run()).toEqual(['plan', 'activate'])
+  desk.tell('b', { msPerLayer: 1 })
+  expect(desk.run()).toEqual([])
+  desk.now += TUNE_MS
+  expect(desk.run()).toEqual(['plan', 'activate'])
+})
+
+test('a failure is benched with its reason; saying otherwise brings the device back', () => {
+  const desk = new Desk()
+  desk.add('b')
+  desk.step()
+  desk.step()
+  const { epoch } = desk.state.next!
+  desk.tell('b', {
+    prepared: { epoch, result: 'failed' },
+    state: { kind: 'failed', message: 'Full.' },
+  })
+  expect(desk.run()).toEqual(['bench', 'plan', 'activate'])
+  expect(desk.state.benched).toEqual([{ device: 'b', reason: 'Full.' }])
+  desk.tell('b', { prepared: null, state: { kind: 'idle' } })
+  desk.now += JOIN_QUIET_MS
+  expect(desk.run()).toEqual(['unbench'])
+  desk.now += JOIN_QUIET_MS
+  expect(desk.run()).toEqual(['plan', 'activate'])
+})
+
+test('a device that makes no progress is benched', () => {
+  const desk = new Desk()
+  desk.add('b')
+  desk.step()
+  desk.step()
+  desk.tell('a', { prepared: { epoch: desk.state.next!.epoch, result: 'ready' } })
+  desk.now += STALL_MS
+  expect(desk.step()).toBeNull()
+  desk.now += 1
+  expect(desk.step()).toMatchObject({ kind: 'bench', device: 'b' })
+})
+
+test('too little memory is told once, in bytes, and again when it changes', () => {
+  const desk = new Desk()
+  desk.tell('a', { memoryBudget: 5000 })
+  const missing = desk.step()
+  expect(missing).toMatchObject({ kind: 'short' })
+  expect(desk.step()).toBeNull()
+  desk.add('b')
+  desk.run()
+  expect(desk.state.missingBytes).toBeNull()
+  expect(desk.state.active?.stages).toHaveLength(2)
+})
+
+test('a budget lowered below what is held moves layers', () => {
+  const desk = new Desk()
+  desk.add('b')
+  desk.run()
+  desk.now += JOIN_QUIET_MS
+  desk.tell('b', { memoryUsed: 4000, memoryBudget: 2400 })
+  expect(desk.run().slice(0, 1)).toEqual(['plan'])
+  const stage = desk.state.active?.stages.find(({ device }) => device === 'b')
+  expect(stage!.to - stage!.from).toBe(2)
+})
+
+test('two devices that cannot reach each other are not in one ring', () => {
+  const desk = new Desk()
+  desk.add('b')
+  desk.run()
+  desk.add('c')
+  desk.tell('c', { links: [{ device: 'a', rttMs: 1 }] })
+  desk.run()
+  desk.now += 10 * JOIN_WAIT_MS
+  expect(desk.run()).toEqual([])
+  expect(desk.state.active?.stages.map(({ device }) => device)).toEqual(['a', 'b'])
+})
+
+test('a device that has not opened the model is dealt nothing', () => {
+  const desk = new Desk()
+  desk.tell('a', { state: { kind: 'joining' } })
+  expect(desk.run()).toEqual([])
+})
