@@ -37,7 +37,7 @@ export default defineConfig({
       injectManifest: {
         globPatterns: ['**/*.{js,css,html,svg,png,woff2,webmanifest}'],
         // Weights are kept by the shard store, the one runtime that is used by the worker.
-        globIgnores: ['models/**', 'assets/ort-wasm*'],
+        globIgnores: ['models/**'],
       },
     }),
   ],

@@ -1,7 +1,11 @@
 /** The app as it is served: headers, files, signalling, offline start, updates. */
+import { readdir } from 'node:fs/promises'
 import { request as httpRequest } from 'node:http'
+import { join } from 'node:path'
 import type { Page } from '@playwright/test'
+import { DIST } from '../app/serve/build.ts'
 import { expect, test } from './fixtures/room.ts'
+import { SELECTORS } from './fixtures/selectors.ts'
 
 test('the page is isolated, secure and free of errors', async ({ devices }) => {
   const device = await devices.add('phone')
@@ -114,6 +118,59 @@ test('after one visit the app opens offline, without weights or unused runtimes'
   })
   expect(kept).toContain('/index.html')
   expect(kept.filter((path) => /\/models\/|\.wasm$/.test(path))).toEqual([])
+})
+
+test('an update waits until people agree, in each tab', async ({ devices, server }) => {
+  const device = await devices.add('phone')
+  await device.open()
+  await controlled(device.page)
+  const other = await device.context.newPage()
+  await other.goto(device.origin)
+  server.publish()
+  const before = await device.page.evaluate(() => performance.timeOrigin)
+  await device.page.evaluate(async () => {
+    await (await navigator.serviceWorker.getRegistration())?.update()
+  })
+  await expect(device.mark('updateReload')).toBeVisible()
+  expect(await device.page.evaluate(() => performance.timeOrigin)).toBe(before)
+  const reloaded = device.page.waitForEvent('domcontentloaded')
+  await device.mark('updateReload').click()
+  await reloaded
+  await expect(device.mark('startRoom')).toBeVisible()
+  await expect(other.getByTestId(SELECTORS.updateReload)).toBeVisible()
+  const waiting = await device.page.evaluate(
+    async () => (await navigator.serviceWorker.getRegistration())?.waiting ?? null,
+  )
+  expect(waiting).toBeNull()
+})
+
+test('only the runtime that the device uses is kept', async ({ devices }) => {
+  const device = await devices.add('phone')
+  await device.open()
+  await controlled(device.page)
+  const keep = (urls: readonly string[]): Promise<string[]> =>
+    device.page.evaluate(async (wanted) => {
+      const { active } = await navigator.serviceWorker.ready
+      active?.postMessage({ type: 'cache-runtime', urls: wanted })
+      const cache = await caches.open('choir-runtime')
+      const names = async (): Promise<string[]> =>
+        (await cache.keys()).map(({ url }) => new URL(url).pathname)
+      // A cache has no events.
+      while (!(await names()).includes(wanted.at(-1) ?? ''))
+        await new Promise((resolve) => setTimeout(resolve, 20))
+      return names()
+    }, urls)
+  const assets = (await readdir(join(DIST, 'assets'))).map((name) => `/assets/${name}`)
+  const wasm = (kind: RegExp): string => assets.find((path) => kind.test(path)) ?? ''
+  const [jspi, plain] = [wasm(/\.jspi-.*\.wasm$/), wasm(/threaded-.*\.wasm$/)]
+  expect(await keep([jspi])).toEqual([jspi])
+  expect(await keep(['/models/x/shards/0.bin', plain])).toEqual([plain])
+  await device.context.setOffline(true)
+  const bytes = await device.page.evaluate(async (url) => {
+    const response = await fetch(url)
+    return (await response.arrayBuffer()).byteLength
+  }, plain)
+  expect(bytes).toBeGreaterThan(10_000_000)
 })
 
 /** Resolves once the service worker answers for the page. */

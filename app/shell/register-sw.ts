@@ -3,7 +3,7 @@ import { Workbox } from 'workbox-window'
 import type { ShellMessage } from '../sw/messages.ts'
 
 export interface ShellEvents {
-  /** A new version waits; `apply` starts it and reloads every open page of the app. */
+  /** A new version waits; `apply` starts it and reloads the page. May come more than once. */
   onUpdate?(apply: () => void): void
   /** The app now opens without a network. */
   onOfflineReady?(): void
@@ -25,12 +25,18 @@ export async function registerShell(events: ShellEvents = {}): Promise<ShellStat
   workbox.addEventListener('activated', ({ isUpdate }) => {
     if (!isUpdate) events.onOfflineReady?.()
   })
+  let agreed = false
   workbox.addEventListener('waiting', () =>
     events.onUpdate?.(() => {
-      workbox.addEventListener('controlling', () => location.reload())
-      void workbox.messageSW({ type: 'skip-waiting' } satisfies ShellMessage)
+      agreed = true
+      workbox.messageSkipWaiting()
     }),
   )
+  workbox.addEventListener('controlling', ({ isUpdate }) => {
+    if (agreed) location.reload()
+    // Another tab agreed: this one may be in the middle of an answer.
+    else if (isUpdate) events.onUpdate?.(() => location.reload())
+  })
   try {
     await workbox.register({ immediate: true })
   } catch {

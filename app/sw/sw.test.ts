@@ -39,11 +39,11 @@ it('keeps only runtime files of its own origin', () => {
 it('ignores what it does not know', () => {
   for (const data of [
     null,
-    'skip-waiting',
+    'SKIP_WAITING',
     {},
     { type: 'cache-runtime' },
     { type: 'other' },
   ])
     expect(messageFrom(data, origin)).toBeNull()
-  expect(messageFrom({ type: 'skip-waiting' }, origin)).toEqual({ type: 'skip-waiting' })
+  expect(messageFrom({ type: 'SKIP_WAITING' }, origin)).toEqual({ type: 'SKIP_WAITING' })
 })

@@ -38,12 +38,12 @@ const runtime = new CacheFirst({ cacheName: RUNTIME_CACHE, plugins: [isolate] })
 registerRoute(({ url, sameOrigin }) => sameOrigin && isRuntimeFile(url), runtime)
 
 // On the first visit the page is served at once, so that it is isolated and kept whole.
-// A new version waits until people agree (`skip-waiting`).
+// A new version waits until people agree (`SKIP_WAITING`).
 clientsClaim()
 
 self.addEventListener('message', (event) => {
   const message = messageFrom(event.data, self.location.origin)
-  if (message?.type === 'skip-waiting') event.waitUntil(self.skipWaiting())
+  if (message?.type === 'SKIP_WAITING') event.waitUntil(self.skipWaiting())
   if (message?.type === 'cache-runtime') event.waitUntil(keepOnly(message.urls))
 })
 
