@@ -1,5 +1,6 @@
 /** What differs between the runtimes; everything else of an engine is in engine.ts. */
 import type { LinkedSpan } from '../../model-split/link/link.ts'
+import type { Manifest } from '../../model-split/manifest.ts'
 import type { RunSize } from './tensors.ts'
 import type { EngineKind, TensorData, WeightMode } from './types.ts'
 import type { WeightFile } from './weights.ts'
@@ -9,6 +10,8 @@ export interface Backend<Kept> {
   readonly kind: EngineKind
   /** A span is divided into sessions of about so many bytes of weights: a bound on the peak. */
   readonly sessionBytes: number
+  /** Refuses a model that this device cannot run. @throws StageError */
+  check?(manifest: Manifest): void
   /** Copies the weights; the caller drops them afterwards. */
   open(
     linked: LinkedSpan,

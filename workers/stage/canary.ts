@@ -5,6 +5,7 @@
 import type { Dtype, Manifest } from '../../model-split/manifest.ts'
 import { inputsOf, outputsOf, segmentsOf, type Span } from '../../model-split/span.ts'
 import { Golden, relativeError } from './golden.ts'
+import { slice } from './tensors.ts'
 import type { Engine, EngineKind, TensorData } from './types.ts'
 
 export interface CanaryOptions {
@@ -36,6 +37,10 @@ export type CanaryVerdict =
 
 /** No room uses this number: they are (join number << 16) | counter, and not negative. */
 const SEQUENCE = -1
+const WIDE = -2
+/** Long prompts take other kernels (attention from 32 rows on), which can be wrong alone. */
+const WIDE_ROWS = 48
+const NARROW_ROWS = 8
 /** Timed repetitions of the last row; the median counts. */
 const REPETITIONS = 5
 
@@ -74,6 +79,44 @@ export async function runCanary(options: CanaryOptions): Promise<CanaryVerdict> 
     if (share > worst.share || worst.tensor === '')
       worst = { error, tensor, tolerance, share }
   }
+  /** The golden prompt over and over, at once and in pieces that take other kernels. */
+  const widen = async (
+    index: number,
+    span: Span,
+    read: readonly string[],
+    names: readonly string[],
+  ): Promise<void> => {
+    const { length } = golden.ids
+    const tile = async (from: number, rows: number): Promise<Map<string, TensorData>> => {
+      options.signal?.throwIfAborted()
+      const repeat = Array.from({ length: rows }, (_, i) => (from + i) % length)
+      const inputs = new Map(read.map((name) => [name, golden.rows(name, repeat)]))
+      const ids = span.embed ? { ids: repeat.map((i) => golden.ids[i] ?? 0) } : {}
+      return engine.run({
+        span: index,
+        sequence: WIDE,
+        position: from,
+        rows,
+        inputs,
+        ...ids,
+      })
+    }
+    let pieces = new Map<string, TensorData>()
+    for (let from = 0; from < WIDE_ROWS; from += NARROW_ROWS)
+      pieces = await tile(from, NARROW_ROWS)
+    const whole = await tile(0, WIDE_ROWS)
+    for (const name of [...names, ...(span.head ? [manifest.logits.name] : [])]) {
+      const axis = golden.rowAxis(name)
+      const wanted = pieces.get(name)
+      const actual = whole.get(name)
+      const last = (t: TensorData): TensorData =>
+        axis === null
+          ? t
+          : slice(t, axis, (t.dims[axis] ?? 0) - NARROW_ROWS, t.dims[axis] ?? 0)
+      if (wanted) compare(`${name} of ${WIDE_ROWS} rows`, actual && last(actual), wanted)
+    }
+  }
+
   const times: number[] = []
   try {
     for (const [index, span] of spans.entries()) {
@@ -101,9 +144,11 @@ export async function runCanary(options: CanaryOptions): Promise<CanaryVerdict> 
       for (let i = 0; i <= REPETITIONS; i++) laps.push(await run(last, length))
       // The first one also warms up.
       times.push(median(laps.slice(1)))
+      if (divides && engine.kind === 'webgpu') await widen(index, span, read, names)
     }
   } finally {
     engine.drop(SEQUENCE)
+    engine.drop(WIDE)
   }
   const { error, tensor, tolerance } = worst
   const figures = { error, tensor, tolerance, ...speed(manifest, spans, times) }

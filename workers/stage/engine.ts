@@ -164,6 +164,7 @@ export class StageEngine<Kept> implements Engine {
 
   async #open(options: LoadOptions, signal: AbortSignal): Promise<Loaded<Kept>> {
     const { manifest, reader, mode, onProgress } = options
+    this.#backend.check?.(manifest)
     const graph = await reader.file(manifest.graph.file)
     const parts = options.spans.map((span) =>
       divide(manifest, span, mode, this.#backend.sessionBytes).map((part) =>

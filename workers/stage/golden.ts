@@ -1,6 +1,6 @@
 /** The manifest's golden prompt: what every border tensor must be. */
 import type { Dtype, Manifest } from '../../model-split/manifest.ts'
-import { byteLength, dimsFor, rowAxis, slice, toNumbers } from './tensors.ts'
+import { byteLength, dimsFor, join, rowAxis, slice, toNumbers } from './tensors.ts'
 import { StageError, type TensorData } from './types.ts'
 
 export class Golden {
@@ -23,6 +23,21 @@ export class Golden {
     const whole = this.#read(tensor.dtype, this.#dims(tensor.dims), tensor.golden)
     const axis = rowAxis(tensor.dims)
     return axis === null ? whole : slice(whole, axis, from, to)
+  }
+
+  /** Single rows of a border tensor one after another, in any order and number. */
+  rows(name: string, indices: readonly number[]): TensorData {
+    const axis = this.rowAxis(name)
+    return axis === null
+      ? this.border(name, 0, this.ids.length)
+      : join(
+          indices.map((i) => this.border(name, i, i + 1)),
+          axis,
+        )
+  }
+
+  rowAxis(name: string): number | null {
+    return rowAxis(this.#manifest.tensors[name]?.dims ?? [])
   }
 
   /** Whether the prompt may be run in pieces: every row stands for itself. */

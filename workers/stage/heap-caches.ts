@@ -1,5 +1,6 @@
 /** The caches of one sequence in one session, in the WASM heap. */
 import type { Cache } from '../../model-split/manifest.ts'
+import { capacityFor } from './capacity.ts'
 import { heap, type HeapModule } from './heap-module.ts'
 import {
   createTensor,
@@ -10,9 +11,6 @@ import {
 } from './heap-session.ts'
 import { emptyCache } from './session-inputs.ts'
 import { byteLength, dimsFor, slice, type RunSize } from './tensors.ts'
-
-/** Rows of the smallest shared buffer; each next one has twice as many. */
-const FIRST_CAPACITY = 256
 
 export interface HeapCaches {
   /** Past tensors by cache input, ready for a run of this size. */
@@ -131,13 +129,6 @@ export class FreshCaches implements HeapCaches {
   dispose(): void {
     disposeAll(this.#module, this.#tensors)
   }
-}
-
-/** Rows of the buffer that holds so many. */
-export function capacityFor(rows: number): number {
-  let capacity = FIRST_CAPACITY
-  while (capacity < rows) capacity *= 2
-  return capacity
 }
 
 function copyRows(

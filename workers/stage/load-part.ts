@@ -1,6 +1,7 @@
 /** Loads what a plan gives this device: engine and mode chosen, checked, measured. */
 import { modelCosts, type ModelCosts } from '../../model-split/plan/costs.ts'
 import { weightBytes } from '../../model-split/plan/memory.ts'
+import { LEAST_ROWS, PLANNED_ROWS } from '../../model-split/plan/reserve.ts'
 import type { Manifest } from '../../model-split/manifest.ts'
 import type { Span } from '../../model-split/span.ts'
 import type { Clock } from '../ring/clock.ts'
@@ -52,8 +53,6 @@ export interface LoadContext {
   readonly signal: AbortSignal
 }
 
-/** Rows of cache that a mode must leave room for. */
-const LEAST_ROWS = 512
 /** Fastest first. WASM has no fast kernel for packed weights, WebGPU has. */
 const MODES: Readonly<Record<EngineKind, readonly WeightMode[]>> = {
   wasm: ['dense', 'lean', 'packed'],
@@ -169,9 +168,14 @@ function modeFor(
   // Weights that are not quantised have one form only.
   if (Object.values(manifest.blobs).every(({ quantised }) => quantised.length === 0))
     return 'packed'
-  const room = memoryBudget - rowBytes * LEAST_ROWS
-  const fitting = MODES[kind].find((each) => bytesOf(costs, each, wanted) <= room)
-  if (fitting) return fitting
+  const roomAt = (rows: number): number => memoryBudget - rowBytes * rows
+  for (const rows of [PLANNED_ROWS, LEAST_ROWS]) {
+    const fitting = MODES[kind].find(
+      (each) => bytesOf(costs, each, wanted) <= roomAt(rows),
+    )
+    if (fitting) return fitting
+  }
+  const room = roomAt(LEAST_ROWS)
   const least = Math.min(...MODES[kind].map((each) => bytesOf(costs, each, wanted)))
   const missing = ((least - room) / 2 ** 30).toFixed(2)
   throw new StageError(

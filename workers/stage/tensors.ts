@@ -69,6 +69,26 @@ export function slice(
   return { dtype, dims: dims.with(axis, to - from), bytes: result }
 }
 
+/** Tensors of equal shape but for one axis, one after another along it. */
+export function join(parts: readonly TensorData[], axis: number): TensorData {
+  const [first] = parts
+  if (!first) throw new StageError('internal', 'No tensors to join.')
+  const { dtype, dims } = first
+  const outer = dims.slice(0, axis).reduce((product, dim) => product * dim, 1)
+  const bytes = new Uint8Array(
+    parts.reduce((sum, part) => sum + part.bytes.byteLength, 0),
+  )
+  let at = 0
+  for (let i = 0; i < outer; i++)
+    for (const part of parts) {
+      const length = part.bytes.byteLength / outer
+      bytes.set(part.bytes.subarray(i * length, (i + 1) * length), at)
+      at += length
+    }
+  const total = parts.reduce((sum, part) => sum + (part.dims[axis] ?? 0), 0)
+  return { dtype, dims: dims.with(axis, total), bytes }
+}
+
 /**
  * Checks what another device sent before the runtime sees it.
  * @throws StageError `bad-input`

@@ -1,0 +1,180 @@
+/**
+ * The engine for graphics processors. It has a GPUDevice of its own: destroying that is the
+ * only way to free a session's weights while another one lives (onnxruntime-web 1.30).
+ */
+import type { InferenceSession, Tensor } from 'onnxruntime-common'
+import type { LinkedSpan } from '../../model-split/link/link.ts'
+import type { Manifest } from '../../model-split/manifest.ts'
+import type { Backend, BackendSession, RunRequest, RunResult } from './backend.ts'
+import { StageEngine, type EngineOptions } from './engine.ts'
+import { FreshGpuCaches, gpuType, SharedGpuCaches, type GpuCaches } from './gpu-caches.ts'
+import { fromOrt, toOrt, type Ort } from './ort-tensors.ts'
+import { cachesAreShareable } from './shared-caches.ts'
+import { Mutex } from './stage-errors.ts'
+import { StageError, type Engine, type TensorData } from './types.ts'
+
+/**
+ * Weights go to the graphics processor without a copy in the WASM heap; this bounds what
+ * JavaScript holds meanwhile. Every further session costs one read-back per run.
+ */
+const SESSION_BYTES = 384 * 2 ** 20
+
+/** The runtime creates or runs one session at a time. */
+const queues = new WeakMap<Ort, Mutex>()
+
+export interface WebGpuOptions extends EngineOptions {
+  /** From `onnxruntime-web/jspi` or `/webgpu`: see `loadWebGpuRuntime`. */
+  readonly ort: Ort
+  /** The engine's own; it is destroyed with the engine. */
+  readonly device: GPUDevice
+  readonly sessionBytes?: number
+}
+
+export function createWebGpuEngine(options: WebGpuOptions): Engine {
+  return new StageEngine(webGpuBackend(options), options)
+}
+
+function webGpuBackend(options: WebGpuOptions): Backend<GpuCaches> {
+  const { ort, device, sessionBytes = SESSION_BYTES } = options
+  const queue = queues.get(ort) ?? new Mutex()
+  queues.set(ort, queue)
+  const guard = new DeviceGuard(device)
+  return {
+    kind: 'webgpu',
+    sessionBytes,
+    check: (manifest) => {
+      if (usesHalf(manifest) && !device.features.has('shader-f16'))
+        throw new StageError(
+          'bad-model',
+          'The graphics processor of this device does not compute in 16 bits; the model runs without it.',
+        )
+    },
+    open: (linked, weights) =>
+      queue.run(async () => {
+        const session = await guard.during(() =>
+          ort.InferenceSession.create(linked.model, {
+            executionProviders: [{ name: 'webgpu', device }],
+            externalData: weights.map(({ path, data }) => ({ path, data })),
+            preferredOutputLocation: locations(linked),
+            // Shape arithmetic on the CPU is no reason for a warning in everybody's console.
+            logSeverityLevel: 3,
+          }),
+        )
+        return webGpuSession(options, guard, queue, linked, session)
+      }),
+    close: () => {
+      guard.expectLoss()
+      device.destroy()
+      return Promise.resolve()
+    },
+  }
+}
+
+/** Caches stay where they are; all other outputs are read back. */
+function locations({ caches }: LinkedSpan): Record<string, 'gpu-buffer'> {
+  const onGpu = caches.filter(({ dtype }) => gpuType(dtype) !== null)
+  return Object.fromEntries(onGpu.map(({ output }) => [output, 'gpu-buffer'] as const))
+}
+
+function webGpuSession(
+  { ort, device }: WebGpuOptions,
+  guard: DeviceGuard,
+  queue: Mutex,
+  { model, caches, outputs, logits }: LinkedSpan,
+  session: InferenceSession,
+): BackendSession<GpuCaches> {
+  const given = logits === null ? outputs : [...outputs, logits]
+  const shared =
+    cachesAreShareable(model, caches) && caches.every((c) => gpuType(c.dtype))
+  const create = (): GpuCaches =>
+    shared
+      ? new SharedGpuCaches(ort, device, caches)
+      : new FreshGpuCaches(ort, device, caches)
+
+  const run = async (request: RunRequest<GpuCaches>): Promise<RunResult<GpuCaches>> => {
+    const kept = request.kept ?? create()
+    try {
+      const feeds: Record<string, Tensor> = Object.fromEntries(kept.before(request.size))
+      for (const [name, tensor] of request.inputs) feeds[name] = toOrt(ort, tensor)
+      const fetches: Record<string, Tensor | null> = Object.fromEntries(kept.targets())
+      for (const name of given) fetches[name] = null
+      const results = await guard.during(() => session.run(feeds, fetches))
+      kept.after(results)
+      const found = new Map<string, TensorData>()
+      for (const name of given) {
+        const tensor = results[name]
+        if (tensor) found.set(name, fromOrt(tensor))
+      }
+      return { outputs: found, kept }
+    } catch (error) {
+      if (request.kept === null) kept.dispose()
+      throw error
+    }
+  }
+  return {
+    run: (request) => queue.run(() => run(request)),
+    bytes: (kept) => kept.bytes(),
+    dispose: (kept) => {
+      kept.dispose()
+    },
+    release: () => queue.run(() => session.release()),
+  }
+}
+
+/** Turns what the device says on the side into errors of the work that caused it. */
+class DeviceGuard {
+  readonly #lost: Promise<never>
+  #fault: StageError | null = null
+  #expected = false
+
+  constructor(device: GPUDevice) {
+    this.#lost = device.lost.then(({ message }) => {
+      if (this.#expected) return new Promise<never>(() => undefined)
+      this.#fault = new StageError(
+        'device-lost',
+        'The graphics processor stopped working; load the model again.',
+        { cause: message },
+      )
+      throw this.#fault
+    })
+    // Nobody may be waiting.
+    this.#lost.catch(() => undefined)
+    device.addEventListener('uncapturederror', ({ error }) => {
+      this.#fault ??=
+        error instanceof GPUOutOfMemoryError
+          ? new StageError(
+              'out-of-memory',
+              'The graphics processor ran out of memory; give this device fewer layers.',
+              { cause: error.message },
+            )
+          : new StageError(
+              'wrong-result',
+              'The graphics processor refused a part of the model; it runs without it.',
+              { cause: error.message },
+            )
+    })
+  }
+
+  expectLoss(): void {
+    this.#expected = true
+  }
+
+  async during<T>(work: () => Promise<T>): Promise<T> {
+    this.#check()
+    const result = await Promise.race([work(), this.#lost])
+    this.#check()
+    return result
+  }
+
+  #check(): void {
+    if (this.#fault) throw this.#fault
+  }
+}
+
+function usesHalf({ tensors, blobs, segments }: Manifest): boolean {
+  return [
+    ...Object.values(tensors),
+    ...Object.values(blobs).flatMap((blob) => blob.tensors),
+    ...segments.flatMap(({ caches }) => caches),
+  ].some(({ dtype }) => dtype === 'float16')
+}
