@@ -22,7 +22,8 @@ import './start-screen.ts'
 import './update-snack.ts'
 
 type Screen =
-  | { readonly kind: 'start'; readonly problem: string }
+  /** `retry` is the link of the room that did not open. */
+  | { readonly kind: 'start'; readonly problem: string; readonly retry: string | null }
   | { readonly kind: 'join' }
   | {
       readonly kind: 'opening'
@@ -34,7 +35,7 @@ type Screen =
 
 type Enter = (signal: AbortSignal) => Promise<RoomSession>
 
-const START: Screen = { kind: 'start', problem: '' }
+const START: Screen = { kind: 'start', problem: '', retry: null }
 
 @customElement('choir-app')
 export class ChoirApp extends LitElement {
@@ -82,7 +83,7 @@ export class ChoirApp extends LitElement {
     const { screen } = this
     switch (screen.kind) {
       case 'start':
-        return this.start(services, screen.problem)
+        return this.start(services, screen.problem, screen.retry)
       case 'join':
         return html`<choir-join-screen
           @choir-back=${() => (this.screen = START)}
@@ -104,11 +105,19 @@ export class ChoirApp extends LitElement {
     }
   }
 
-  private start(services: Services, problem: string): TemplateResult {
+  private start(
+    services: Services,
+    problem: string,
+    retry: string | null,
+  ): TemplateResult {
     const sheet = this.settingsSheet
     return html`<choir-start-screen
         .services=${services}
         .problem=${problem}
+        .retryable=${retry !== null}
+        @choir-retry=${() => {
+          if (retry !== null) this.join(retry)
+        }}
         @choir-create=${() =>
           this.enter('Opening a room …', (signal) => services.rooms.create(signal))}
         @choir-open-join=${() => {
@@ -197,12 +206,13 @@ export class ChoirApp extends LitElement {
       },
       (error: unknown) => {
         if (abort.signal.aborted) return
+        const retry = roomMemory.get()
         roomMemory.set(null)
         const problem =
           error instanceof Error && error.message !== ''
             ? error.message
             : 'The room did not open. Try again.'
-        this.screen = { kind: 'start', problem }
+        this.screen = { kind: 'start', problem, retry }
       },
     )
   }

@@ -19,6 +19,8 @@ export function fakeServices(scene: string): Services {
         return fakeSession(scene)
       },
       async join(_, signal) {
+        if (scene === 'fails')
+          throw new Error('Nobody of this room answers. Is another phone still in it?')
         await wait(scene === 'opening' ? 1e8 : 0, signal)
         return fakeSession(scene)
       },

@@ -19,12 +19,14 @@ const HERO: readonly Arc[] = [
   [0, 4],
 ].map(([voice = 0, share = 1]) => ({ colour: `var(--voice-${voice})`, share, done: 1 }))
 
-/** @fires choir-create, choir-open-join, choir-open-settings. */
+/** @fires choir-create, choir-open-join, choir-open-settings, choir-retry. */
 @customElement('choir-start-screen')
 export class ChoirStartScreen extends LitElement {
   @property({ attribute: false }) services: Services | undefined
   /** Why the last attempt failed. */
   @property() problem = ''
+  /** Offers to try the same room again. */
+  @property({ type: Boolean }) retryable = false
   @state() private preflight: Preflight | null = null
   @state() private offline = !navigator.onLine
 
@@ -84,7 +86,13 @@ export class ChoirStartScreen extends LitElement {
       .fact.problem {
         color: var(--warn);
       }
+      .failed button {
+        background: var(--card);
+      }
       .failed {
+        display: grid;
+        gap: 10px;
+        justify-items: start;
         padding: 14px 16px;
         border-radius: var(--radius);
         background: var(--bad-soft);
@@ -134,7 +142,16 @@ export class ChoirStartScreen extends LitElement {
       <div class="actions">
         ${
           this.problem
-            ? html`<p class="failed" role="alert">${this.problem}</p>`
+            ? html`<div class="failed" role="alert">
+                <p>${this.problem}</p>
+                ${
+                  this.retryable
+                    ? html`<button @click=${() => emit(this, 'choir-retry')}>
+                        ${icons.retry()}Try this room again
+                      </button>`
+                    : nothing
+                }
+              </div>`
             : nothing
         }
         <button
