@@ -224,8 +224,16 @@ function dealable({ state, facts }: Situation): DealDevice[] {
       known.links.some((link) => link.device === other) &&
       (facts.get(other)?.links.some((link) => link.device === device) ?? false)
     if (!chosen.every((other) => reaches(other.device))) continue
-    const { memoryBudget, msPerLayer, msStarter, links } = known
-    chosen.push({ device, join, memoryBudget, msPerLayer, msStarter, links })
+    const { engine, memoryBudget, msPerLayer, msStarter, links } = known
+    chosen.push({
+      device,
+      join,
+      engine,
+      memoryBudget,
+      msPerLayer,
+      msStarter,
+      links,
+    })
   }
   return chosen
 }

@@ -11,6 +11,7 @@ import type { RingStage } from '../../workers/ring/types.ts'
 export interface DealDevice {
   readonly device: string
   readonly join: number
+  readonly engine: 'wasm' | 'webgpu'
   /** Bytes it lends. */
   readonly memoryBudget: number
   /** For one token, ms; null until measured. */

@@ -2,6 +2,7 @@
 import { transfer, wrap } from 'comlink'
 import { browserEffects } from '../room/browser.ts'
 import { Witness } from '../room/hook.ts'
+import { planDeal } from '../room/plan-deal.ts'
 import { createRoom, joinByCode, joinByLink } from '../room/rooms.ts'
 import type { RoomOptions, Session } from '../room/session.ts'
 import { shardsOf, stageOf, textOf } from '../room/workers.ts'
@@ -94,6 +95,7 @@ async function roomOptions(
       engine: choices.engine,
       threads: choices.threads ?? threadsFor(navigator.hardwareConcurrency),
       model: choices.model,
+      deal: planDeal,
     },
   }
 }

@@ -104,6 +104,12 @@ function feedOf(input: ValueInfo): Feed | null {
     case 'past_sequence_length':
     case 'past_seq_len':
       return scalar(input, 'int32', PAST)
+    case 'token_type_ids':
+      return {
+        dtype: integer('int64'),
+        dims: [BATCH, ROWS],
+        fill: { kind: 'values', values: [[0, 0, 0, 0]] },
+      }
     case 'num_logits_to_keep':
     case 'logits_to_keep':
       return scalar(input, 'int64', ONE)

@@ -1,5 +1,5 @@
 /** Rows of the smallest shared cache; each next one has twice as many. */
-const FIRST_CAPACITY = 256
+const FIRST_CAPACITY = 64
 
 /** Rows of the cache buffer that holds so many. */
 export function capacityFor(rows: number): number {
