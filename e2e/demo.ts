@@ -94,10 +94,14 @@ async function openRoom(
   { tabs, greedy, tokens }: DemoOptions,
 ): Promise<[DevicePage, ...DevicePage[]]> {
   const first = await newDevice(browser, server, 0)
-  await first.startRoom()
+  // The room deals its layers once all tabs are there, so that none is fetched in vain.
+  await first.startRoom(`/?phones=${tabs}`)
   await first.page.evaluate(
     ([isGreedy, maxTokens]) =>
-      window.choir?.setSampling({ maxTokens, ...(isGreedy && { temperature: 0 }) }),
+      window.choir?.setSampling({
+        maxTokens,
+        ...(isGreedy && { temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1 }),
+      }),
     [greedy, tokens] as const,
   )
   const link = await first.link()

@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import {
   JOIN_QUIET_MS,
   JOIN_WAIT_MS,
@@ -7,6 +7,9 @@ import {
   STALL_MS,
   TUNE_MS,
   type Situation,
+  ALONE_MS,
+  EXPECT_MS,
+  GATHER_MS,
 } from './coordinator.ts'
 import { dealLayers } from './deal.ts'
 import { fold, foundRoom, type RoomEvent, type RoomState } from './membership.ts'
@@ -32,6 +35,7 @@ const facts = (change: Partial<Facts> = {}): Facts => ({
 class Desk {
   state: RoomState = foundRoom('a', 'i', '/m/', 1)
   now = 0
+  expected = 0
   memory = NO_MEMORY
   facts = new Map<string, Facts>([['a', facts()]])
   linked = new Map([['a', 'i']])
@@ -47,6 +51,7 @@ class Desk {
       lost: this.lost,
       manifest,
       deal: dealLayers,
+      expected: this.expected,
       now: this.now,
       salt: 9,
     }
@@ -224,4 +229,56 @@ test('a device that has not opened the model is dealt nothing', () => {
   const desk = new Desk()
   desk.tell('a', { state: { kind: 'joining' } })
   expect(desk.run()).toEqual([])
+})
+
+describe('before the first plan', () => {
+  test('a device alone waits a moment for others, then goes ahead', () => {
+    const desk = new Desk()
+    desk.expected = 1
+    expect(desk.run()).toEqual([])
+    desk.now += ALONE_MS
+    expect(desk.run()).toEqual(['plan', 'activate'])
+  })
+
+  test('each join starts the wait again, so that all are dealt at once', () => {
+    const desk = new Desk()
+    desk.expected = 1
+    desk.run()
+    desk.now += ALONE_MS - 1
+    desk.add('b')
+    expect(desk.run()).toEqual(['join'])
+    desk.now += GATHER_MS
+    expect(desk.run()).toEqual(['plan', 'activate'])
+    expect(desk.state.active?.stages).toHaveLength(2)
+  })
+
+  test('announced devices are waited for, but not for ever', () => {
+    const desk = new Desk()
+    desk.expected = 3
+    desk.add('b')
+    desk.run()
+    desk.now += EXPECT_MS - 1
+    expect(desk.run()).toEqual([])
+    desk.add('c')
+    expect(desk.run()).toEqual(['join', 'plan', 'activate'])
+    const late = new Desk()
+    late.expected = 3
+    late.run()
+    late.now += EXPECT_MS
+    expect(late.run()).toEqual(['plan', 'activate'])
+  })
+
+  test('who comes while the first plan loads is dealt in before it is done', () => {
+    const desk = new Desk()
+    desk.expected = 1
+    desk.step()
+    desk.now += ALONE_MS
+    expect(desk.step()).toMatchObject({ kind: 'plan' })
+    desk.add('b')
+    expect(desk.step()).toMatchObject({ kind: 'join' })
+    expect(desk.step()).toBeNull()
+    desk.now += GATHER_MS
+    expect(desk.run()).toEqual(['plan', 'activate'])
+    expect(desk.state.active?.stages).toHaveLength(2)
+  })
 })

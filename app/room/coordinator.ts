@@ -23,6 +23,12 @@ export const JOIN_WAIT_MS = 20_000
 export const TUNE_MS = 10_000
 /** A plan must make the busiest stage this much faster to be worth it. */
 export const TUNE_GAIN = 0.25
+/** Before the first plan of a room nobody downloads for so long after the last join, ms. */
+export const GATHER_MS = 1500
+/** The same for a device that is still alone. */
+export const ALONE_MS = 3000
+/** The first plan waits at most so long for the devices that were announced, ms. */
+export const EXPECT_MS = 60_000
 /** Without any progress for so long a device is dealt out, ms. */
 export const STALL_MS = 90_000
 
@@ -37,6 +43,8 @@ export interface Situation {
   readonly lost: ReadonlySet<string>
   readonly manifest: Manifest | null
   readonly deal: Deal
+  /** Devices that the first plan waits for; 1: whoever comes soon; 0: it does not wait. */
+  readonly expected: number
   readonly now: number
   readonly salt: number
 }
@@ -47,9 +55,15 @@ export interface Memory {
   readonly plannedAt: number
   /** Since when another plan is wanted, and for which devices. */
   readonly wanted: { readonly since: number; readonly devices: string } | null
+  /** Who is there before the first plan serves, since when, and who that plan was made for. */
+  readonly gathered: {
+    readonly since: number
+    readonly devices: string
+    readonly planned: string | null
+  } | null
 }
 
-export const NO_MEMORY: Memory = { plannedAt: -Infinity, wanted: null }
+export const NO_MEMORY: Memory = { plannedAt: -Infinity, wanted: null, gathered: null }
 
 export interface Decision {
   /** What to fold and send, or null: nothing to do now. */
@@ -92,11 +106,15 @@ function plan(situation: Situation, manifest: Manifest, memory: Memory): Decisio
       const prepared = situation.facts.get(device)?.prepared
       return prepared?.result === 'ready' && sameEpoch(prepared.epoch, epoch)
     })
-    if (!ready) return wait
-    return {
-      event: { kind: 'activate', epoch },
-      memory: { plannedAt: now, wanted: null },
-    }
+    if (ready)
+      return {
+        event: { kind: 'activate', epoch },
+        memory: { ...NO_MEMORY, plannedAt: now },
+      }
+    // Who comes while the first plan still loads is dealt in before more is downloaded.
+    const planned = memory.gathered?.planned ?? null
+    const newcomers = planned !== null && planned !== namesOf(dealable(situation))
+    if (state.active || !newcomers || situation.expected === 0) return wait
   }
 
   const devices = dealable(situation)
@@ -106,6 +124,9 @@ function plan(situation: Situation, manifest: Manifest, memory: Memory): Decisio
       : null
   // Nobody has opened the model yet, or nobody could.
   if (devices.length === 0) return wait
+  const gathered = gather(situation, devices, memory)
+  if (!state.active && !isGathered(situation, devices, gathered))
+    return { event: null, memory: { ...memory, gathered } }
   const dealt = deal(manifest, devices, serving?.stages ?? null)
   if (dealt.kind === 'short') {
     if (serving && fits(serving, devices)) return wait
@@ -117,7 +138,8 @@ function plan(situation: Situation, manifest: Manifest, memory: Memory): Decisio
   const outdated = serving?.epoch.term !== state.term
   if (!serving || state.next || outdated) {
     // Nothing serves, or what was being prepared lost a device: no time for hysteresis.
-    return { event, memory: { plannedAt: now, wanted: null } }
+    const planned = { ...gathered, planned: gathered.devices }
+    return { event, memory: { plannedAt: now, wanted: null, gathered: planned } }
   }
   return improve(situation, serving.stages, dealt.stages, devices, memory)
 }
@@ -132,13 +154,10 @@ function improve(
 ): Decision {
   const { now, facts } = situation
   if (sameStages(old, better)) return { event: null, memory: { ...memory, wanted: null } }
-  const names = better
-    .map(({ device }) => device)
-    .sort()
-    .join()
+  const names = namesOf(better)
   const wanted =
     memory.wanted?.devices === names ? memory.wanted : { since: now, devices: names }
-  const others = names !== [...old.map(({ device }) => device)].sort().join()
+  const others = names !== namesOf(old)
   const faster = busiestOf(better, devices) < busiestOf(old, devices) * (1 - TUNE_GAIN)
   const waited = now - wanted.since
   const busy = [...facts.values()].some(({ running }) => running > 0)
@@ -156,8 +175,37 @@ function improve(
     return { event: null, memory: { ...memory, wanted } }
   return {
     event: { kind: 'plan', stages: better },
-    memory: { plannedAt: now, wanted: null },
+    memory: { ...NO_MEMORY, plannedAt: now },
   }
+}
+
+function gather(
+  { now }: Situation,
+  devices: readonly DealDevice[],
+  { gathered }: Memory,
+): NonNullable<Memory['gathered']> {
+  const names = namesOf(devices)
+  if (gathered?.devices === names) return gathered
+  return { since: now, devices: names, planned: gathered?.planned ?? null }
+}
+
+/** Whether the first plan can be made: nobody has come for a while, or all are there. */
+function isGathered(
+  { expected, now }: Situation,
+  devices: readonly DealDevice[],
+  { since }: NonNullable<Memory['gathered']>,
+): boolean {
+  const waited = now - since
+  if (expected === 0) return true
+  if (expected > 1) return devices.length >= expected || waited >= EXPECT_MS
+  return waited >= (devices.length === 1 ? ALONE_MS : GATHER_MS)
+}
+
+function namesOf(devices: readonly { readonly device: string }[]): string {
+  return devices
+    .map(({ device }) => device)
+    .sort()
+    .join()
 }
 
 function hasNew(old: readonly RingStage[], better: readonly RingStage[]): boolean {

@@ -7,7 +7,7 @@ import type { RoomShards } from './workers.ts'
 
 export interface LastAnswer {
   readonly promptIds: readonly number[]
-  /** Grows while the answer streams. */
+  /** Grows while the answer streams; the token that ends it comes last. */
   readonly tokenIds: readonly number[]
 }
 
@@ -31,6 +31,7 @@ export class Witness {
         this.lastAnswer = { promptIds: ask.ids, tokenIds }
         return stage.ask(ask, (event) => {
           if (event.kind === 'token') tokenIds[event.index] = event.id
+          if (event.kind === 'end' && event.eos !== undefined) tokenIds.push(event.eos)
           onEvent(event)
         })
       },

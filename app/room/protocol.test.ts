@@ -107,6 +107,7 @@ test('100,000 mutated messages neither throw nor change the state they do not fi
       clock,
       random: seededBytes(1),
       deal: dealLayers,
+      expected: 0,
       facts: SAMPLES.facts.facts,
     },
     links,

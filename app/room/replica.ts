@@ -28,6 +28,8 @@ export interface ReplicaOptions {
   readonly clock: Clock
   readonly random: Random
   readonly deal: Deal
+  /** Devices that the first plan waits for; see the coordinator. */
+  readonly expected: number
   readonly facts: Facts
 }
 
@@ -177,7 +179,7 @@ export class Replica {
     if (!state) return false
     if (!this.coordinates) return this.#succeed(state)
     this.#orphanSince = null
-    const { self, clock, deal } = this.options
+    const { self, clock, deal, expected } = this.options
     const { event, memory } = nextAction(
       {
         state,
@@ -187,6 +189,7 @@ export class Replica {
         lost: this.#lost,
         manifest: this.#manifest,
         deal,
+        expected,
         now: clock.now(),
         salt: this.#salt(),
       },

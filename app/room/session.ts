@@ -49,6 +49,8 @@ export interface RoomOptions {
   /** Cut folder of the model, for a room that is opened here. */
   readonly model: string
   readonly deal?: Deal
+  /** Devices that the first plan waits for; default 1: see the coordinator. */
+  readonly expected?: number
 }
 
 const MODEL_RETRY_MS = 10_000
@@ -133,7 +135,14 @@ export class Session extends EventTarget implements RoomSession {
       running: 0,
     }
     this.#replica = new Replica(
-      { self, clock, random, deal: options.deal ?? dealLayers, facts },
+      {
+        self,
+        clock,
+        random,
+        deal: options.deal ?? dealLayers,
+        expected: options.expected ?? 1,
+        facts,
+      },
       this.#mesh,
       () => this.#sync(),
     )

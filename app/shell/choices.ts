@@ -9,9 +9,11 @@ export interface Choices {
   readonly memoryBudget: number | null
   /** Null: as the browser's cores suggest. */
   readonly threads: number | null
+  /** Phones that a room opened here waits for before it deals its layers. */
+  readonly phones: number
 }
 
-/** `?model=<cut folder>&engine=wasm&memory=<bytes>&threads=1` */
+/** `?model=<cut folder>&engine=wasm&memory=<bytes>&threads=1&phones=3` */
 export function readChoices(search: URLSearchParams): Choices {
   const engine = search.get('engine')
   return {
@@ -19,6 +21,7 @@ export function readChoices(search: URLSearchParams): Choices {
     engine: engine === 'wasm' || engine === 'webgpu' ? engine : 'auto',
     memoryBudget: count(search.get('memory'), 1e12),
     threads: count(search.get('threads'), 16),
+    phones: count(search.get('phones'), 16) ?? 1,
   }
 }
 

@@ -96,6 +96,7 @@ async function roomOptions(
       threads: choices.threads ?? threadsFor(navigator.hardwareConcurrency),
       model: choices.model,
       deal: planDeal,
+      expected: choices.phones,
     },
   }
 }

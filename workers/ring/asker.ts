@@ -32,6 +32,12 @@ interface Open {
   cancelTimer: () => void
 }
 
+interface Ending {
+  readonly reason: 'eos' | 'length' | 'stopped'
+  readonly eos?: number | undefined
+  readonly stats: AnswerStats
+}
+
 export class Asker {
   readonly #options: AskerOptions
   readonly #open = new Map<number, Open>()
@@ -64,7 +70,7 @@ export class Asker {
     const open = this.#open.get(sequence)
     if (!open || this.#options.sendStop(sequence)) return
     // There is no starter that could say so.
-    this.#end(open, 'stopped', ownStats(open))
+    this.#end(open, { reason: 'stopped', stats: ownStats(open) })
   }
 
   forget(sequence: number): void {
@@ -99,7 +105,7 @@ export class Asker {
         return
       case 'end':
         if (message.stats.newTokens > generated.length) this.#repeat(open)
-        else this.#end(open, message.reason, message.stats)
+        else this.#end(open, message)
         return
       case 'failed':
         this.#fail(open, message.message)
@@ -141,11 +147,17 @@ export class Asker {
     })
   }
 
-  #end(open: Open, reason: 'eos' | 'length' | 'stopped', stats: AnswerStats): void {
+  #end(open: Open, { reason, eos, stats }: Ending): void {
     this.#close(open.ask.sequence)
     const { sequence } = open.ask
     const own = open.sends > 1 ? this.#withOwnTimes(open, stats) : stats
-    open.onEvent({ kind: 'end', sequence, reason, stats: own })
+    open.onEvent({
+      kind: 'end',
+      sequence,
+      reason,
+      ...(eos !== undefined && { eos }),
+      stats: own,
+    })
   }
 
   /** Of an answer that moved, the last starter has timed its own part only. */

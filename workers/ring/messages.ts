@@ -26,6 +26,7 @@ const answerSchema = v.variant('kind', [
   v.strictObject({
     kind: v.literal('end'),
     reason: v.picklist(['eos', 'length', 'stopped']),
+    eos: v.optional(count),
     stats: v.strictObject({
       promptTokens: count,
       reusedTokens: count,

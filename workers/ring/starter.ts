@@ -181,7 +181,7 @@ export class Starter {
     running.tries = 0
     running.waits = 0
     if (manifest.eos.includes(id)) {
-      this.#end(sequence, 'eos')
+      this.#end(sequence, 'eos', id)
       return
     }
     ids.push(id)
@@ -274,7 +274,7 @@ export class Starter {
     })
   }
 
-  #end(sequence: number, reason: 'eos' | 'length' | 'stopped'): void {
+  #end(sequence: number, reason: 'eos' | 'length' | 'stopped', eos?: number): void {
     const running = this.#running.get(sequence)
     if (!running) return
     const { ask, ids, reused, askedAt, firstAt } = running
@@ -287,7 +287,12 @@ export class Starter {
       prefillMs: began - askedAt,
       decodeMs: now - began,
     }
-    this.#tell(sequence, { kind: 'end', reason, stats })
+    this.#tell(sequence, {
+      kind: 'end',
+      reason,
+      ...(eos !== undefined && { eos }),
+      stats,
+    })
     this.#finish(sequence)
   }
 

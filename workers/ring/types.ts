@@ -76,6 +76,8 @@ export type AnswerEvent =
       readonly kind: 'end'
       readonly sequence: number
       readonly reason: 'eos' | 'length' | 'stopped'
+      /** The token that ended the answer, where the model chose to; it is not shown. */
+      readonly eos?: number
       readonly stats: AnswerStats
     }
   | { readonly kind: 'failed'; readonly sequence: number; readonly message: string }

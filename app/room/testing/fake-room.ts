@@ -76,6 +76,7 @@ export class FakeRoom {
       page: 'https://choir.test/app/',
       name: `Phone ${this.#phones}`,
       memoryBudget: 1e9,
+      expected: 0,
       engine: 'wasm',
       threads: 1,
       model: './models/fake/',
