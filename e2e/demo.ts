@@ -33,7 +33,10 @@ interface DeviceReport {
   readonly to: number
   /** Content addresses of the weights that it got. */
   readonly shards: readonly string[]
+  /** Bytes of weights that came over the network. */
   readonly bytes_fetched: number
+  /** Bytes of graph, tokenizer and the like. */
+  readonly other_bytes_fetched: number
   readonly ms_per_token: number | null
 }
 
@@ -124,6 +127,8 @@ async function newDevice(
 ): Promise<DevicePage> {
   const name = `tab-${index + 1}`
   const context = await browser.newContext()
+  // The TypeScript runner wraps named functions in this helper, also those sent to the page.
+  await context.addInitScript('globalThis.__name = (value) => value')
   await context.addCookies([{ name: DEVICE_COOKIE, value: name, url: server.origin }])
   return new DevicePage(name, await context.newPage(), context, server.origin)
 }
@@ -219,16 +224,17 @@ async function deviceReport(
   )
   const self = view?.devices.find((entry) => entry.self)
   const { from, to } = self?.span ?? { from: 0, to: 0 }
-  const wanted = { device: device.name }
-  const shards = server.models
-    .files({ ...wanted, file: /\/shards\/[0-9a-f]{64}\.bin$/ })
-    .map((file) => file.slice(-68, -4))
+  const all = { device: device.name }
+  const weights = { ...all, file: /\/shards\/[0-9a-f]{64}\.bin$/ }
+  const shards = server.models.files(weights).map((file) => file.slice(-68, -4))
+  const bytes = server.models.bytes(weights)
   return {
     name: self?.name ?? device.name,
     from,
     to,
     shards,
-    bytes_fetched: server.models.bytes(wanted),
+    bytes_fetched: bytes,
+    other_bytes_fetched: server.models.bytes(all) - bytes,
     ms_per_token: self?.msPerLayer == null ? null : self.msPerLayer * (to - from),
   }
 }
