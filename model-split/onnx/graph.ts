@@ -1,12 +1,11 @@
 /** Reads graphs: the model's own, and those inside the nodes of an If, a Loop or a Scan. */
 import { bytesField, concat } from '../link/wire.ts'
 import { ModelError } from './error.ts'
-import type { ExternalFiles } from './external.ts'
 import { payload } from './fields.ts'
-import type { Extent, MessageFile } from './fields.ts'
+import type { Extent } from './fields.ts'
 import { mustLeave } from './hoist.ts'
-import type { Hoisted } from './hoist.ts'
 import { assemble, readNode } from './node.ts'
+import type { Reading } from './reading.ts'
 import { GRAPH } from './schema.ts'
 import { readTensorProto } from './tensor.ts'
 import type { OnnxGraph, OnnxNode, OnnxTensor, ValueInfo } from './types.ts'
@@ -14,14 +13,6 @@ import { readValueInfo } from './values.ts'
 
 /** Deeper subgraphs come from no exporter; they would only exhaust the stack. */
 const DEEPEST = 16
-
-export interface Reading {
-  readonly file: MessageFile
-  readonly external: ExternalFiles
-  readonly hoisted: Hoisted
-  /** 0 for the model's own graph, 1 for a branch of an If there, … */
-  readonly depth: number
-}
 
 interface Parts {
   readonly nodes: OnnxNode[]
@@ -38,7 +29,7 @@ export async function readGraph(reading: Reading, extent: Extent): Promise<OnnxG
     const { number } = field
     const at = payload(reading.file, field)
     if (number === GRAPH.node) {
-      const node = await readNode(reading, at)
+      const node = await readNode(reading, at, readSubgraph)
       if ('constant' in node) addInitializer(reading, parts, node.output, node.constant)
       else parts.nodes.push(node)
     } else if (number === GRAPH.initializer) {
@@ -71,7 +62,7 @@ export async function readSubgraph(
     const { number, whole } = field
     const at = payload(file, field)
     if (number === GRAPH.node) {
-      const node = await readNode(reading, at)
+      const node = await readNode(reading, at, readSubgraph)
       if ('constant' in node) standIns.push(hoisted.take(node.output, node.constant))
       else {
         parts.nodes.push(node)
@@ -93,20 +84,6 @@ export async function readSubgraph(
   const first = standIns.map((node) => bytesField(GRAPH.node, node.bytes))
   const bytes = await assemble(file, [concat(first), ...rest], 'A subgraph')
   return { graph: finished(parts), bytes }
-}
-
-/** Names that the graphs read from outside themselves, each once. */
-export function capturedBy(graphs: readonly OnnxGraph[]): string[] {
-  const captured = new Set<string>()
-  for (const graph of graphs) {
-    const own = new Set(graph.initializers.keys())
-    for (const { name } of graph.inputs) own.add(name)
-    for (const node of graph.nodes) for (const name of node.outputs) own.add(name)
-    const read = graph.nodes.flatMap((node) => [...node.inputs, ...node.captured])
-    for (const name of [...read, ...graph.outputs.map((output) => output.name)])
-      if (name !== '' && !own.has(name)) captured.add(name)
-  }
-  return [...captured]
 }
 
 function noParts(): Parts {

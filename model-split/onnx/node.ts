@@ -3,9 +3,8 @@ import { bytesField, concat } from '../link/wire.ts'
 import { ModelError } from './error.ts'
 import { floats, integer, integers, payload } from './fields.ts'
 import type { Extent, MessageFile } from './fields.ts'
-import { capturedBy, readSubgraph } from './graph.ts'
-import type { Reading } from './graph.ts'
 import { mustLeave } from './hoist.ts'
+import type { Reading, ReadSubgraph } from './reading.ts'
 import { ATTRIBUTE, ATTRIBUTE_TYPE, NODE } from './schema.ts'
 import { readTensorProto } from './tensor.ts'
 import type { Attribute, OnnxGraph, OnnxNode, OnnxTensor } from './types.ts'
@@ -20,6 +19,7 @@ type Part = Extent | Uint8Array
 export async function readNode(
   reading: Reading,
   extent: Extent,
+  readSubgraph: ReadSubgraph,
 ): Promise<OnnxNode | { readonly output: string; readonly constant: OnnxTensor }> {
   const { file } = reading
   await file.ahead(extent)
@@ -37,7 +37,7 @@ export async function readNode(
     else if (field.number === NODE.opType) texts.opType = await text()
     else if (field.number === NODE.domain) texts.domain = await text()
     else if (field.number === NODE.attribute) {
-      const read = await readAttribute(reading, payload(file, field))
+      const read = await readAttribute(reading, payload(file, field), readSubgraph)
       attributes.set(read.name, read.attribute)
       if (read.bytes) part = bytesField(NODE.attribute, read.bytes)
     }
@@ -54,6 +54,20 @@ export async function readNode(
     : await limited(file, extent, what)
   const captured = capturedBy(subgraphs(attributes.values()))
   return { ...texts, domain, inputs, outputs, attributes, captured, bytes }
+}
+
+/** Names that the graphs read from outside themselves, each once. */
+export function capturedBy(graphs: readonly OnnxGraph[]): string[] {
+  const captured = new Set<string>()
+  for (const graph of graphs) {
+    const own = new Set(graph.initializers.keys())
+    for (const { name } of graph.inputs) own.add(name)
+    for (const node of graph.nodes) for (const name of node.outputs) own.add(name)
+    const read = graph.nodes.flatMap((node) => [...node.inputs, ...node.captured])
+    for (const name of [...read, ...graph.outputs.map((output) => output.name)])
+      if (name !== '' && !own.has(name)) captured.add(name)
+  }
+  return [...captured]
 }
 
 /** All subgraphs among the attributes. */
@@ -111,7 +125,11 @@ interface ReadAttribute {
   readonly bytes: Uint8Array | null
 }
 
-async function readAttribute(reading: Reading, extent: Extent): Promise<ReadAttribute> {
+async function readAttribute(
+  reading: Reading,
+  extent: Extent,
+  readSubgraph: ReadSubgraph,
+): Promise<ReadAttribute> {
   const { file } = reading
   const found = {
     name: '',

@@ -3,7 +3,7 @@ import { expose } from 'comlink'
 import { createShardsApi } from './api.ts'
 import { systemClock } from './clock.ts'
 import { createLock } from './locks.ts'
-import { openStore } from './store.ts'
+import { openStore } from './open-store.ts'
 import type { ShardsApi } from './types.ts'
 
 /** Opens the store late, so that a full or blocked one answers the first call with its error. */

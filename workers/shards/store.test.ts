@@ -4,7 +4,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest'
 import { shardErrorCode } from './errors.ts'
 import { openIndexedStore } from './indexed-store.ts'
 import { createMemoryStore } from './memory-store.ts'
-import { openStore } from './store.ts'
+import { openStore } from './open-store.ts'
 import type { ShardStore } from './store.ts'
 
 const A = 'a'.repeat(64)

@@ -4,8 +4,6 @@
  * matched, so whatever a crash leaves behind is at worst a shorter partial file.
  */
 import { ShardError } from './errors.ts'
-import { openIndexedStore } from './indexed-store.ts'
-import { createMemoryStore } from './memory-store.ts'
 import type { StoreKind } from './types.ts'
 
 /** Bytes that a reload loses at most: a chunk is stored when so much has arrived. */
@@ -92,18 +90,4 @@ export function unshared(
 ): string[] {
   const named = new Set(models.flatMap((model) => [...model.addresses, ...model.retired]))
   return addresses.filter((address) => !named.has(address))
-}
-
-/**
- * The store of this origin; in memory where IndexedDB is missing or denied.
- * @throws ShardError `full`, `outdated` or `blocked`.
- */
-export async function openStore(name = 'choir-shards'): Promise<ShardStore> {
-  if (typeof indexedDB === 'undefined') return createMemoryStore()
-  try {
-    return await openIndexedStore(name)
-  } catch (error) {
-    if (error instanceof ShardError) throw error
-    return createMemoryStore()
-  }
 }

@@ -71,7 +71,7 @@ const parts: StageParts = {
 const NO_ADAPTER = 'This phone offers no graphics processor; it computes without it.'
 
 async function ownStore(): Promise<Pick<ShardSource, 'get' | 'discard'>> {
-  const { openStore } = await import('../shards/store.ts')
+  const { openStore } = await import('../shards/open-store.ts')
   return openStore()
 }
 

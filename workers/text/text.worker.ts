@@ -2,7 +2,7 @@
 import { expose, wrap } from 'comlink'
 import { folderUrl } from '../shards/cut-folder.ts'
 import { storedManifest } from '../shards/open-model.ts'
-import { openStore } from '../shards/store.ts'
+import { openStore } from '../shards/open-store.ts'
 import type { ShardsApi, ShardSource } from '../shards/types.ts'
 import { createTextApi } from './api.ts'
 import type { TextApi } from './types.ts'
