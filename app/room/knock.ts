@@ -6,7 +6,13 @@
 import { toBase64url, toHex, fromBase64url, type Random } from './bytes.ts'
 import type { Clock } from './clock.ts'
 import { TokenBucket } from './limits.ts'
-import { NetworkError, type Network, type Station, type Wire } from './link.ts'
+import {
+  NetworkError,
+  UNSUPPORTED,
+  type Network,
+  type Station,
+  type Wire,
+} from './link.ts'
 import { commitmentOf, digitsOf, newNonce } from './proof.ts'
 import {
   asLine,
@@ -115,7 +121,9 @@ export class KnockDesk {
         else this.#station = station
         return
       } catch (error) {
-        if (!(error instanceof NetworkError) || error.kind !== 'taken') break
+        const kind = error instanceof NetworkError ? error.kind : null
+        if (kind === 'unsupported') return
+        if (kind !== 'taken') break
       }
     }
     if (signal.aborted) return
@@ -324,6 +332,8 @@ function whyNot({ kind }: NetworkError): string {
       return 'The server that brings phones together cannot be reached. Check the Wi-Fi and try again.'
     case 'blocked':
       return 'A phone in the room answered, but the Wi-Fi keeps the phones apart. Use a hotspot or another Wi-Fi.'
+    case 'unsupported':
+      return UNSUPPORTED
     case 'aborted':
       return 'You stopped knocking.'
     case 'taken':

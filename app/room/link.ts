@@ -40,6 +40,8 @@ export type NetworkErrorKind =
   | 'taken'
   /** No signalling server. */
   | 'unreachable'
+  /** This browser has no WebRTC. */
+  | 'unsupported'
   /** Nobody is registered under this peer id. */
   | 'absent'
   /** Registered, but no answer came: asleep, or gone without a goodbye. */
@@ -47,6 +49,10 @@ export type NetworkErrorKind =
   /** An answer came, yet no way between the two devices was found. */
   | 'blocked'
   | 'aborted'
+
+/** For people whose browser has no WebRTC. */
+export const UNSUPPORTED =
+  'This browser cannot connect to other phones. Open the link in an up-to-date Safari, Chrome or Firefox.'
 
 export class NetworkError extends Error {
   override readonly name = 'NetworkError'
@@ -77,6 +83,6 @@ export interface Station {
 }
 
 export interface Network {
-  /** @throws NetworkError `taken`, `unreachable`, `aborted`. */
+  /** @throws NetworkError `taken`, `unreachable`, `unsupported`, `aborted`. */
   listen(peer: string, events: StationEvents, signal: AbortSignal): Promise<Station>
 }

@@ -37,6 +37,7 @@ export class PeerNetwork implements Network {
   constructor(private readonly options: PeerNetworkOptions) {}
 
   async listen(id: string, events: StationEvents, signal: AbortSignal): Promise<Station> {
+    if (!('RTCPeerConnection' in globalThis)) throw new NetworkError('unsupported')
     const { Peer } = await import('peerjs')
     const { host, port, path, secure, iceServers = [], lifecycle } = this.options
     const options = {

@@ -10,6 +10,7 @@ import {
   type Network,
   type NetworkErrorKind,
   type Station,
+  UNSUPPORTED,
   type Wire,
 } from './link.ts'
 
@@ -32,6 +33,8 @@ export interface RendezvousEvents {
   incomplete(): boolean
   /** Whether the signalling server is reached. */
   online(online: boolean): void
+  /** This browser can't connect at all; nothing more is tried. */
+  unsupported(): void
 }
 
 const RETRY_MS = [1000, 2000, 4000, 8000, 15_000, 30_000] as const
@@ -45,6 +48,7 @@ export class Rendezvous {
   #wake: (() => void) | null = null
   #round = 0
   #forced = false
+  #unsupported = false
 
   constructor(
     private readonly options: RendezvousOptions,
@@ -59,10 +63,12 @@ export class Rendezvous {
   /**
    * Claims a slot and calls the others once. Goes on in the background: claims again when
    * the slot is lost, and calls again while somebody is missing.
-   * @returns what became of each call; `unreachable` for all when there is no server.
+   * @returns what became of each call; the same for all where there is no server or no WebRTC.
    */
   async start(): Promise<Map<string, Outcome>> {
     const claimed = await this.#claim()
+    if (this.#unsupported)
+      return new Map(this.options.slots.map((slot) => [slot, 'unsupported' as const]))
     if (!claimed) void this.#claimLater()
     const outcomes = claimed
       ? await this.sweep()
@@ -96,7 +102,7 @@ export class Rendezvous {
     return this.#end.signal.aborted
   }
 
-  /** False where the signalling server cannot be reached. */
+  /** False where the signalling server cannot be reached, or no other device. */
   async #claim(): Promise<boolean> {
     const { network, slots, random } = this.options
     const { signal } = this.#end
@@ -130,7 +136,9 @@ export class Rendezvous {
         return true
       } catch (error) {
         if (error instanceof NetworkError && error.kind === 'taken') continue
-        this.events.online(false)
+        this.#unsupported = error instanceof NetworkError && error.kind === 'unsupported'
+        if (this.#unsupported) this.events.unsupported()
+        else this.events.online(false)
         return false
       }
     }
@@ -218,6 +226,7 @@ export function explain(
     return 'The phones in this room run another version of Choir. Reload the page on all of them.'
   if (refused.has('replaced'))
     return 'This phone has the room open in another tab. Go on there, or close that tab.'
+  if (kinds.has('unsupported')) return UNSUPPORTED
   if (kinds.has('unreachable') && !kinds.has('connected'))
     return 'The server that brings phones together cannot be reached. Check the Wi-Fi and try again.'
   if (refused.has('unproven'))

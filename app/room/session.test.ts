@@ -1,5 +1,6 @@
 import { setMaxListeners } from 'node:events'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { NetworkError, type Network } from './link.ts'
 import { MAX_MALFORMED } from './mesh.ts'
 import { createRoom } from './rooms.ts'
 import type { Session } from './session.ts'
@@ -15,6 +16,10 @@ beforeEach(() => {
   room = new FakeRoom()
 })
 afterEach(() => room.net.close())
+
+const noWebRtc: Network = {
+  listen: () => Promise.reject(new NetworkError('unsupported')),
+}
 
 const spans = (session: Session): unknown[] =>
   session.view.devices.map(({ span }) => span && [span.from, span.to])
@@ -48,6 +53,14 @@ describe('alone', () => {
     expect(first.view.notice).toBeNull()
     const second = await room.join(room.phone(), first.view.link)
     await room.ready(first, second)
+  })
+
+  test('a browser without WebRTC answers alone and says that nobody can join', async () => {
+    const session = room.open(room.phone({ network: noWebRtc }))
+    await room.ready(session)
+    expect(session.view.notice).toMatch(/cannot connect phones, so nobody can join/)
+    const joining = room.join(room.phone({ network: noWebRtc }), session.view.link)
+    await expect(joining).rejects.toThrow(/This browser cannot connect to other phones/)
   })
 
   test('a model address that is not allowed opens no room', () => {

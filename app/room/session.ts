@@ -153,6 +153,10 @@ export class Session extends EventTarget implements RoomSession {
         known: () => this.#mesh.peers,
         incomplete: () => this.#replica.incomplete,
         online: (online) => this.#onOnline(online),
+        unsupported: () => {
+          if (!this.#failed)
+            this.#say('This browser cannot connect phones, so nobody can join this room.')
+        },
       },
     )
     const { stage, shards, text } = options

@@ -91,6 +91,7 @@ test('what went wrong is told by what weighs most', () => {
     explain(outcome, new Set(refused))
   expect(why(new Map([['s', 'absent']]))).toMatch(/Nobody answers/)
   expect(why(new Map([['s', 'silent']]))).toMatch(/Nobody answers/)
+  expect(why(new Map([['s', 'unsupported']]))).toMatch(/This browser cannot connect/)
   expect(
     why(
       new Map([
