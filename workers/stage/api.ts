@@ -38,6 +38,8 @@ export interface StageStats {
   readonly memory: { readonly weights: number; readonly caches: number }
   /** Sequences with a cache here. */
   readonly sequences: number
+  /** Time of all decoding steps since the weights were loaded, ms. */
+  readonly stepsMs: number
   /** Newest measured lap, ms; on the starter only. */
   readonly lapMs: number | null
 }

@@ -21,4 +21,6 @@ it('takes the median of single steps, less what embedding and head take', () => 
   expect(starter.msPerLayer).toBeNull()
   starter.add(0, 1, 8)
   expect(starter.msPerLayer).toBeCloseTo(4)
+  starter.add(0, 64, 1000)
+  expect(starter.stepsMs).toBe(508)
 })

@@ -9,6 +9,7 @@ export class Speed {
   /** Share of one layer in a run of each span; null where the span has no layers. */
   readonly #shares: readonly (number | null)[]
   readonly #steps: number[] = []
+  #stepsMs = 0
 
   constructor(manifest: Manifest, spans: readonly Span[]) {
     this.#shares = spans.map((span) => shareOf(manifest, span))
@@ -20,8 +21,14 @@ export class Speed {
     return sorted[Math.floor(sorted.length / 2)] ?? null
   }
 
+  /** Time of all decoding steps together, embedding and head included, ms. */
+  get stepsMs(): number {
+    return this.#stepsMs
+  }
+
   /** Prefill chunks don't count: their rows share the reading of the weights. */
   add(span: number, rows: number, ms: number): void {
+    if (rows === 1) this.#stepsMs += ms
     const share = this.#shares[span] ?? null
     if (rows !== 1 || share === null) return
     this.#steps.push(ms * share)

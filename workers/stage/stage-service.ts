@@ -211,6 +211,7 @@ export class StageService implements StageApi {
       msPerLayer: speed.msPerLayer ?? report.msPerLayer,
       memory: engine.memory(),
       sequences: ring.sequences,
+      stepsMs: speed.stepsMs,
       lapMs: ring.lapMs,
     }
     for (const listener of this.#listeners) listener(stats)
