@@ -1,0 +1,13 @@
+/** What every part of the benchmark gets. */
+import type { Browser } from '@playwright/test'
+import type { AppServer } from '../fixtures/server.ts'
+import type { PeerModels } from './models.ts'
+
+export interface Bench {
+  readonly browser: Browser
+  readonly app: AppServer
+  readonly models: PeerModels
+  readonly rounds: number
+  /** Progress, one line each. */
+  readonly log: (line: string) => void
+}

@@ -1,0 +1,213 @@
+/** One browser tab that answers, whoever computes: the app itself or a peer. */
+import type { Browser, Page } from '@playwright/test'
+import { DevicePage } from '../fixtures/device-page.ts'
+import '../fixtures/hook.ts'
+import type { AnswerStats } from '../../workers/ring/types.ts'
+import type { PeerServer } from './peer-server.ts'
+
+/** Of one answer, by the engine's own clock. */
+export interface Timing {
+  readonly promptTokens: number
+  readonly prefillMs: number
+  /** Decoded after the first one. */
+  readonly laps: number
+  readonly decodeMs: number
+}
+
+export interface Contender {
+  readonly name: string
+  answer(prompt: string, tokens: number): Promise<Timing>
+  close(): Promise<void>
+}
+
+export const decodeRate = ({ laps, decodeMs }: Timing): number => (laps / decodeMs) * 1000
+export const prefillRate = ({ promptTokens, prefillMs }: Timing): number =>
+  (promptTokens / prefillMs) * 1000
+
+/** Each tab has its own storage, as each device has. */
+export async function newPage(browser: Browser): Promise<Page> {
+  const context = await browser.newContext()
+  // The TypeScript runner wraps named functions in this helper, also those sent to the page.
+  await context.addInitScript('globalThis.__name = (value) => value')
+  return context.newPage()
+}
+
+export interface OursOptions {
+  readonly origin: string
+  readonly threads: number
+  readonly memory: number
+}
+
+const READY_MS = 180_000
+
+/** The app, a room of its own, alone in it. */
+export async function ours(
+  browser: Browser,
+  name: string,
+  { origin, threads, memory }: OursOptions,
+): Promise<Contender & { readonly device: DevicePage }> {
+  const page = await newPage(browser)
+  const device = new DevicePage(name, page, page.context(), origin)
+  await device.startRoom(`/?engine=wasm&threads=${threads}&memory=${memory}`)
+  await device.ready(READY_MS)
+  return {
+    name,
+    device,
+    answer: async (prompt, tokens) => timingOf(await askRoom(page, prompt, tokens)),
+    close: () => page.context().close(),
+  }
+}
+
+/** A new chat; greedy. @throws Error with the room's sentence where it fails. */
+export async function askRoom(
+  page: Page,
+  prompt: string,
+  maxTokens: number,
+): Promise<AnswerStats> {
+  const end = await page.evaluate(
+    ([prompt, maxTokens]) =>
+      new Promise<{ stats: AnswerStats | undefined; error: string }>((resolve) => {
+        const room = window.choir
+        if (!room) return
+        room.clear()
+        const greedy = { temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1 }
+        room.setSampling({ ...greedy, maxTokens })
+        const look = (): void => {
+          const last = room.view.messages.at(-1)
+          if (last?.role !== 'assistant') return
+          if (last.state === 'waiting' || last.state === 'streaming') return
+          room.removeEventListener('change', look)
+          resolve({ stats: last.stats, error: last.error ?? last.state })
+        }
+        setTimeout(() => {
+          room.addEventListener('change', look)
+          room.ask(prompt)
+        })
+      }),
+    [prompt, maxTokens] as const,
+  )
+  if (!end.stats) throw new Error(`The answer failed: ${end.error}`)
+  return end.stats
+}
+
+export function timingOf(stats: AnswerStats): Timing {
+  const { promptTokens, prefillMs, newTokens, decodeMs } = stats
+  return { promptTokens, prefillMs, laps: newTokens - 1, decodeMs }
+}
+
+interface TransformersPage {
+  answer(prompt: string, tokens: number): Promise<Timing>
+}
+
+/** transformers.js on its WASM backend: one tab, text generation with its KV cache. */
+export async function transformersJs(
+  browser: Browser,
+  server: PeerServer,
+  options: { name: string; model: string; dtype: 'q4' | 'fp32'; threads: number },
+): Promise<Contender> {
+  const page = await newPage(browser)
+  await page.goto(server.origin)
+  await page.evaluate(async ({ model, dtype, threads }) => {
+    const package_ = '/packages/@huggingface/transformers/dist/transformers.web.js'
+    /* eslint-disable @typescript-eslint/no-explicit-any,
+       @typescript-eslint/no-unsafe-assignment, @typescript-eslint/no-unsafe-member-access,
+       @typescript-eslint/no-unsafe-call -- another project's page */
+    const hub: any = await import(package_)
+    hub.env.allowLocalModels = true
+    hub.env.allowRemoteModels = false
+    hub.env.localModelPath = '/models/'
+    hub.env.useBrowserCache = false
+    hub.env.useWasmCache = false
+    const wasm = hub.env.backends.onnx.wasm
+    wasm.numThreads = threads
+    wasm.wasmPaths = '/packages/onnxruntime-web/dist/'
+    const tokenizer = await hub.AutoTokenizer.from_pretrained(model)
+    const options = { dtype, device: 'wasm', use_external_data_format: dtype === 'fp32' }
+    const network = await hub.AutoModelForCausalLM.from_pretrained(model, options)
+    const peer = {
+      async answer(prompt: string, tokens: number) {
+        const inputs = tokenizer.apply_chat_template(
+          [{ role: 'user', content: prompt }],
+          {
+            add_generation_prompt: true,
+            return_dict: true,
+          },
+        )
+        const times: number[] = []
+        const streamer = {
+          put: () => times.push(performance.now()),
+          end: () => undefined,
+        }
+        const began = performance.now()
+        const length = { max_new_tokens: tokens, min_new_tokens: tokens }
+        await network.generate({ ...inputs, ...length, do_sample: false, streamer })
+        // The first call brings the prompt back.
+        const [first = NaN, ...later] = times.slice(1)
+        return {
+          promptTokens: inputs.input_ids.dims[1],
+          prefillMs: first - began,
+          laps: later.length,
+          decodeMs: (later.at(-1) ?? NaN) - first,
+        }
+      },
+    }
+    Object.assign(window, { peer })
+    /* eslint-enable */
+  }, options)
+  return peerOf(options.name, page)
+}
+
+/** wllama with the thread count asked for, else as its README loads and asks. */
+export async function wllama(
+  browser: Browser,
+  server: PeerServer,
+  options: { name: string; model: string; threads: number },
+): Promise<Contender> {
+  const page = await newPage(browser)
+  await page.goto(server.origin)
+  await page.evaluate(async ({ model, threads }) => {
+    const root = '/packages/@wllama/wllama/esm'
+    /* eslint-disable @typescript-eslint/no-explicit-any,
+       @typescript-eslint/no-unsafe-assignment, @typescript-eslint/no-unsafe-member-access,
+       @typescript-eslint/no-unsafe-call -- another project's page */
+    const { Wllama, LoggerWithoutDebug }: any = await import(`${root}/index.js`)
+    const engine = new Wllama(
+      { default: `${root}/wasm/wllama.wasm` },
+      { logger: LoggerWithoutDebug, suppressNativeLog: true },
+    )
+    const blob = await (await fetch(model)).blob()
+    await engine.loadModel([blob], { n_ctx: 2048, n_threads: threads, n_gpu_layers: 0 })
+    const peer = {
+      async answer(prompt: string, tokens: number) {
+        const { timings } = await engine.createChatCompletion({
+          messages: [{ role: 'user', content: prompt }],
+          max_tokens: tokens,
+          temperature: 0,
+          cache_prompt: false,
+        })
+        return {
+          promptTokens: timings.prompt_n,
+          prefillMs: timings.prompt_ms,
+          laps: timings.predicted_n - 1,
+          decodeMs: timings.predicted_ms,
+        }
+      },
+    }
+    Object.assign(window, { peer })
+    /* eslint-enable */
+  }, options)
+  return peerOf(options.name, page)
+}
+
+function peerOf(name: string, page: Page): Contender {
+  return {
+    name,
+    answer: (prompt, tokens) =>
+      page.evaluate(
+        ([prompt, tokens]) =>
+          (window as unknown as { peer: TransformersPage }).peer.answer(prompt, tokens),
+        [prompt, tokens] as const,
+      ),
+    close: () => page.context().close(),
+  }
+}

@@ -1,0 +1,91 @@
+/** One stage by itself: the app's engine runs its layers without a ring. */
+import { expose } from 'comlink'
+import { parseManifest, type Manifest } from '../../../model-split/manifest.ts'
+import { inputsOf, type Span } from '../../../model-split/span.ts'
+import { createWasmEngine } from '../../../workers/stage/engine-wasm.ts'
+import { loadWasmRuntime } from '../../../workers/stage/ort-wasm.ts'
+import { byteLength, dimsFor } from '../../../workers/stage/tensors.ts'
+import type { Engine, TensorData } from '../../../workers/stage/types.ts'
+
+export interface HalfRun {
+  readonly steps: number
+  readonly ms: number
+  /** Per span, mean of one run. */
+  readonly spanMs: readonly number[]
+}
+
+let loaded: { engine: Engine; manifest: Manifest; spans: readonly Span[] } | null = null
+
+const half = {
+  async load(url: string, spans: readonly Span[]): Promise<void> {
+    const bytes = async (file: string): Promise<Uint8Array> =>
+      new Uint8Array(await (await fetch(url + file)).arrayBuffer())
+    const json: unknown = await (await fetch(`${url}manifest.json`)).json()
+    const manifest = parseManifest(json)
+    const engine = createWasmEngine({ runtime: await loadWasmRuntime(1) })
+    const reader = {
+      file: bytes,
+      shard: (sha256: string) => bytes(`shards/${sha256}.bin`),
+    }
+    await engine.load({ manifest, reader, spans, mode: 'dense' })
+    loaded = { engine, manifest, spans }
+  },
+
+  /** Runs of `rows` rows, one after another, each after `past` rows, for so long. */
+  async work(rows: number, past: number, limitMs: number): Promise<HalfRun> {
+    if (!loaded) throw new Error('Nothing is loaded.')
+    const { engine, spans } = loaded
+    const total = spans.map(() => 0)
+    let steps = 0
+    const turn = async (rows: number, position: number): Promise<void> => {
+      for (const [span, { head, from, to }] of spans.entries()) {
+        const at = performance.now()
+        const size =
+          head && from === to
+            ? { rows: 1, past: position + rows - 1 }
+            : { rows, past: position }
+        const inputs = inputsFor(span, size.rows, size.past)
+        const ids = spans[span]?.embed ? { ids: new Array<number>(rows).fill(7) } : {}
+        await engine.run({
+          span,
+          sequence: 1,
+          position: size.past,
+          rows: size.rows,
+          inputs,
+          ...ids,
+        })
+        total[span] = (total[span] ?? 0) + performance.now() - at
+      }
+    }
+    for (let position = 0; position < past; position += 64)
+      await turn(Math.min(64, past - position), position)
+    total.fill(0)
+    const start = performance.now()
+    while (performance.now() - start < limitMs) {
+      await turn(rows, past)
+      steps++
+    }
+    const ms = performance.now() - start
+    return { steps, ms, spanMs: total.map((sum) => sum / steps) }
+  },
+}
+
+export type Half = typeof half
+
+function inputsFor(index: number, rows: number, past: number): Map<string, TensorData> {
+  const found = new Map<string, TensorData>()
+  const { manifest, spans } = loaded ?? {}
+  const span = spans?.[index]
+  if (!manifest || !span) return found
+  for (const name of inputsOf(manifest, span)) {
+    const tensor = manifest.tensors[name]
+    if (!tensor) continue
+    const dims = dimsFor(tensor.dims, { batch: 1, rows, past })
+    const values = new Float32Array(byteLength(tensor.dtype, dims) / 4)
+    values.forEach((_, i) => (values[i] = Math.sin(i)))
+    found.set(name, { dtype: tensor.dtype, dims, bytes: new Uint8Array(values.buffer) })
+  }
+  return found
+}
+
+expose(half)

@@ -1,0 +1,61 @@
+/** Tabs that each run their part of the layers for themselves, without a ring. */
+import { join } from 'node:path'
+import type { Browser, Page } from '@playwright/test'
+import { build } from 'vite'
+import { ROOT } from '../../app/serve/build.ts'
+import type { Span } from '../../model-split/span.ts'
+import { newPage } from './engines.ts'
+import type { HalfRun } from './half/half.worker.ts'
+import './half/half.ts'
+import { CUT } from './models.ts'
+import { servePeers } from './peer-server.ts'
+
+export interface LoneStages {
+  /** All at the same time: chunks of `rows` rows after `past` rows, for so long. */
+  work(rows: number, past: number, limitMs: number): Promise<HalfRun[]>
+  close(): Promise<void>
+}
+
+const OUT = join(ROOT, '.cache/bench/half')
+
+/** @param parts the spans of each tab. */
+export async function loneStages(
+  browser: Browser,
+  parts: readonly (readonly Span[])[],
+): Promise<LoneStages> {
+  await build({
+    configFile: false,
+    root: join(ROOT, 'e2e/bench/half'),
+    base: './',
+    logLevel: 'error',
+    worker: { format: 'es' },
+    build: { outDir: OUT, emptyOutDir: true, target: 'es2022' },
+  })
+  const server = await servePeers({ half: OUT, cut: CUT })
+  const pages: Page[] = []
+  for (const spans of parts) {
+    const page = await newPage(browser)
+    await page.goto(`${server.origin}/models/half/index.html`)
+    await page.waitForFunction(() => 'half' in window)
+    await page.evaluate(([url, spans]) => window.half.load(url, spans), [
+      `${server.origin}/models/cut/`,
+      spans,
+    ] as const)
+    pages.push(page)
+  }
+  return {
+    work: (rows, past, limitMs) =>
+      Promise.all(
+        pages.map((page) =>
+          page.evaluate(
+            ([rows, past, limitMs]) => window.half.work(rows, past, limitMs),
+            [rows, past, limitMs] as const,
+          ),
+        ),
+      ),
+    async close() {
+      for (const page of pages) await page.context().close()
+      await server.close()
+    },
+  }
+}

@@ -1,0 +1,209 @@
+/** Many sequences, and long prompts: real rooms of two tabs, and simulated larger ones. */
+import {
+  simulateRing,
+  type SimulatedRing,
+  type SimulatedStage,
+} from '../../../model-split/plan/simulate.ts'
+import { spansOf } from '../../../workers/ring/types.ts'
+import type { Span } from '../../../model-split/span.ts'
+import { CHUNK_ROWS } from '../../../workers/ring/starter.ts'
+import type { Bench } from '../bench.ts'
+import { prefillRate, timingOf } from '../engines.ts'
+import type { HalfRun } from '../half/half.worker.ts'
+import { loneStages } from '../lone-stages.ts'
+import { compare, figure, median, type Row } from '../rows.ts'
+import { openRoom, type RoomOfTabs } from './rooms.ts'
+import { longPrompt } from './single.ts'
+
+const TOKENS = 48
+const LONE_MS = 3000
+/** Rows in the caches of the lone stages: about the mean of the answers' contexts. */
+const PAST = 64
+const PROMPT = 'Write a long story about the sea.'
+/** A simulated figure counts only this near to the real room beside it. */
+const TRUSTED = 0.1
+const SIMULATED = [2, 3, 4, 6, 8, 12, 16]
+
+export async function aggregate(bench: Bench): Promise<Row[]> {
+  const { browser, app, log } = bench
+  const room = await openRoom(browser, app.origin, 2)
+  const parts = await spansOfRoom(room)
+  log(`  layers: ${parts.map(({ from, to }) => `${from}-${to}`).join(', ')}`)
+  const alone = await loneStages(
+    browser,
+    parts.map(({ spans }) => spans),
+  )
+  const both: number[] = []
+  const one: number[] = []
+  const lone: number[] = []
+  const runs: HalfRun[][] = []
+  const hops: number[] = []
+  try {
+    await room.ask(0, 'Hello', 3)
+    await alone.work(1, PAST, 500)
+    for (let round = 0; round < bench.rounds; round++) {
+      const single = await room.lapsOf(`${round}. ${PROMPT}`, TOKENS)
+      const { laps, decodeMs } = timingOf(single.stats)
+      one.push((laps / decodeMs) * 1000)
+      hops.push(Math.max(0, (decodeMs - single.stepsMs) / laps / 2))
+      both.push(await together(room, round))
+      const halves = await alone.work(1, PAST, LONE_MS)
+      runs.push(halves)
+      lone.push(mean(halves.map(({ steps, ms }) => (steps / ms) * 1000)))
+      log(
+        `  round ${round + 1}: 1 sequence ${figure(one.at(-1) ?? NaN)}, 2 sequences ` +
+          `${figure(both.at(-1) ?? NaN)}, halves alone ${figure(lone.at(-1) ?? NaN)} tok/s`,
+      )
+    }
+  } finally {
+    await room.close()
+    await alone.close()
+  }
+  const rows = [
+    compare(
+      'aggregate.2tabs',
+      'tok/s',
+      'two tabs, each its layers for itself',
+      both,
+      lone,
+    ),
+    compare('aggregate.2tabs.1sequence', 'tok/s', 'two sequences', one, both),
+  ]
+  const stage = (i: number, span: number) =>
+    median(runs.map((halves) => halves[i]?.spanMs[span] ?? NaN))
+  const measured = { first: stage(0, 0), head: stage(0, 1), second: stage(1, 0) }
+  const hopMs = median(hops)
+  const [a, b] = parts
+  const layerMs =
+    (measured.first + measured.second) / ((a?.to ?? 0) + (b?.to ?? 0) - (b?.from ?? 0))
+  const ring = ringOf([measured.first, measured.second], measured.head, hopMs)
+  const sequences = new Array(2).fill({ promptTokens: 1, newTokens: TOKENS })
+  const simulated = simulateRing(ring, sequences).steadyTokensPerSecond
+  const error = simulated / median(both) - 1
+  log(
+    `  measured: layer ${figure(layerMs)} ms, head ${figure(measured.head)} ms, hop ` +
+      `${figure(hopMs)} ms; simulated 2 tabs ${figure(simulated)} tok/s, ` +
+      `${(100 * error).toFixed(1)} % off`,
+  )
+  if (Math.abs(error) > TRUSTED) {
+    log('  skipped: aggregate.sim.* (the simulation is more than 10 % off)')
+    return rows
+  }
+  const simulate = (devices: number): number => {
+    const times = evenly(30, measured.head / layerMs, devices).map((n) => n * layerMs)
+    const many = new Array(devices).fill({ promptTokens: 1, newTokens: 200 })
+    return simulateRing(ringOf(times, measured.head, hopMs), many).steadyTokensPerSecond
+  }
+  const single = simulate(1)
+  for (const devices of SIMULATED) {
+    const value = simulate(devices)
+    const against = `one device, simulated; ${(100 * error).toFixed(1)} % off the real two tabs`
+    const id = `aggregate.sim.${devices}`
+    rows.push({ id, value, unit: 'tok/s', against, ratio: value / single, rounds: 1 })
+  }
+  return rows
+}
+
+/** Tokens a second of two answers while both run. */
+async function together(room: RoomOfTabs, round: number): Promise<number> {
+  const prompts = [`${round}. ${PROMPT}`, `${round}! ${PROMPT}`]
+  const all = await Promise.all(prompts.map((text, i) => room.ask(i, text, TOKENS)))
+  return all.reduce((sum, stats) => {
+    const { laps, decodeMs } = timingOf(stats)
+    return sum + (laps / decodeMs) * 1000
+  }, 0)
+}
+
+const TABS = [1, 2]
+
+export async function stages(bench: Bench): Promise<Row[]> {
+  const { browser, app, log } = bench
+  const rooms: RoomOfTabs[] = []
+  const rates: number[][] = TABS.map(() => [])
+  try {
+    for (const tabs of TABS) rooms.push(await openRoom(browser, app.origin, tabs))
+    for (const room of rooms) await room.ask(0, 'Hello', 3)
+    let tokens = 0
+    for (let round = 0; round < bench.rounds; round++)
+      for (const [i, room] of rooms.entries()) {
+        const timing = timingOf(await room.ask(0, longPrompt(round), 2))
+        tokens = timing.promptTokens
+        rates[i]?.push(prefillRate(timing))
+        log(
+          `  round ${round + 1}: ${tokens} tokens, ${i + 1} tabs ${figure(prefillRate(timing))} tok/s`,
+        )
+      }
+    const [one = [], two = []] = rates
+    const rows = [
+      compare('stages.1tab', 'tok/s', 'itself', one, one),
+      compare('stages.2tabs', 'tok/s', 'one tab', two, one),
+    ]
+    const rowMs = 1000 / median(one)
+    const simulate = (count: number): number => {
+      const each = { decodeMs: rowMs / count, prefillMs: rowMs / count }
+      const ring = {
+        stages: new Array<SimulatedStage>(count).fill(each),
+        links: new Array(count).fill({ latencyMs: 1, rowMs: 0 }),
+        headMs: 0,
+      }
+      const { tokensAt } = simulateRing(
+        ring,
+        [{ promptTokens: tokens, newTokens: 1 }],
+        CHUNK_ROWS,
+      )
+      return (tokens / (tokensAt[0]?.[0] ?? NaN)) * 1000
+    }
+    const error = simulate(2) / median(two) - 1
+    log(
+      `  simulated 2 tabs: ${figure(simulate(2))} tok/s, ${(100 * error).toFixed(1)} % off`,
+    )
+    if (Math.abs(error) > TRUSTED)
+      log('  skipped: stages.sim.3 (the simulation is more than 10 % off)')
+    else {
+      const against = `one stage, simulated; ${(100 * error).toFixed(1)} % off the real two tabs`
+      const value = simulate(3)
+      const ratio = value / simulate(1)
+      rows.push({ id: 'stages.sim.3', value, unit: 'tok/s', against, ratio, rounds: 1 })
+    }
+    return rows
+  } finally {
+    for (const room of rooms) await room.close()
+  }
+}
+
+async function spansOfRoom(
+  room: RoomOfTabs,
+): Promise<{ from: number; to: number; spans: Span[] }[]> {
+  const found = await room.spans()
+  const stages = found.map(({ from, to }, i) => ({ device: String(i), from, to }))
+  const plan = { epoch: { term: 0, number: 0 }, stages }
+  const layers = Math.max(...stages.map(({ to }) => to))
+  return stages.map(({ from, to }, i) => ({ from, to, spans: spansOf(plan, i, layers) }))
+}
+
+function ringOf(
+  stageMs: readonly number[],
+  headMs: number,
+  hopMs: number,
+): SimulatedRing {
+  return {
+    stages: stageMs.map((decodeMs) => ({ decodeMs, prefillMs: decodeMs })),
+    links: stageMs.map(() => ({ latencyMs: hopMs, rowMs: 0 })),
+    headMs,
+  }
+}
+
+/** Layers per device so that the starter's head weighs in. */
+function evenly(layers: number, head: number, devices: number): number[] {
+  const counts = new Array<number>(devices).fill(0)
+  for (let layer = 0; layer < layers; layer++) {
+    const load = counts.map((n, i) => n + (i === 0 ? head : 0))
+    const least = load.indexOf(Math.min(...load))
+    counts[least] = (counts[least] ?? 0) + 1
+  }
+  return counts
+}
+
+function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length
+}

@@ -1,0 +1,23 @@
+/** The parts by name, in the order in which they run. */
+import type { Bench } from '../bench.ts'
+import { runPlanSim } from '../plan-sim.ts'
+import type { Row } from '../rows.ts'
+import { aggregate, stages } from './many.ts'
+import { hop, ring } from './ring.ts'
+import { decode, prefill } from './single.ts'
+
+export const PARTS: Readonly<Record<string, (bench: Bench) => Promise<Row[]>>> = {
+  'decode.1thread': (bench) => decode(bench, 1),
+  'decode.2threads': (bench) => decode(bench, 2),
+  'prefill.1thread': (bench) => prefill(bench, 1),
+  'prefill.2threads': (bench) => prefill(bench, 2),
+  ring,
+  hop,
+  aggregate,
+  stages,
+  plan: (bench) => Promise.resolve(runPlanSim((line) => bench.log(`  ${line}`))),
+  speculation: (bench) => {
+    bench.log('  There is no speculation: every answer takes one lap per token.')
+    return Promise.resolve([])
+  },
+}

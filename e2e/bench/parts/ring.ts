@@ -1,0 +1,87 @@
+/** What the ring costs: the same layers in 1 to 4 tabs, and what a hop adds to a lap. */
+import type { Bench } from '../bench.ts'
+import { decodeRate, timingOf } from '../engines.ts'
+import { compare, figure, median, type Row } from '../rows.ts'
+import { openRoom, type RoomOfTabs } from './rooms.ts'
+
+const TABS = [1, 2, 3, 4]
+const TOKENS = 32
+const PROMPT = 'Write a long story about the sea.'
+
+export async function ring(bench: Bench): Promise<Row[]> {
+  const rooms: RoomOfTabs[] = []
+  const rates: number[][] = TABS.map(() => [])
+  try {
+    for (const tabs of TABS) {
+      bench.log(`  opening a room of ${tabs}`)
+      rooms.push(await openRoom(bench.browser, bench.app.origin, tabs))
+    }
+    for (const room of rooms) await room.ask(0, 'Hello', 3)
+    for (let round = 0; round < bench.rounds; round++)
+      for (const [i, room] of rooms.entries()) {
+        const rate = decodeRate(
+          timingOf(await room.ask(0, `${round}. ${PROMPT}`, TOKENS)),
+        )
+        rates[i]?.push(rate)
+        bench.log(`  round ${round + 1}: ${i + 1} tabs ${figure(rate)} tok/s`)
+      }
+    const rows = TABS.map((tabs, i) =>
+      compare(`ring.tabs.${tabs}`, 'tok/s', 'one tab', rates[i] ?? [], rates[0] ?? []),
+    )
+    const sizes = await Promise.all(rooms.map((room) => room.spans()))
+    const [one = NaN] = (sizes[0] ?? []).map(({ bytes }) => bytes)
+    for (const [i, stages] of sizes.entries()) {
+      const share = stages.map(
+        ({ from, to, bytes }) => `${to - from} layers ${figure(bytes / 1e6)} MB`,
+      )
+      bench.log(`  ${i + 1} tabs: ${share.join(', ')}`)
+      const value =
+        stages.reduce((sum, { bytes }) => sum + bytes, 0) / stages.length / 1e6
+      const against = 'bytes of one tab with all layers; less is better'
+      const id = `memory.tabs.${i + 1}`
+      rows.push({ id, value, unit: 'MB', against, ratio: (value * 1e6) / one, rounds: 1 })
+    }
+    return rows
+  } finally {
+    for (const room of rooms) await room.close()
+  }
+}
+
+const HOPS = [2, 3]
+/** What a hop of the fastest rival takes at best, ms; see docs/benchmarks.md. */
+const RIVAL_MS = 3.5
+
+export async function hop(bench: Bench): Promise<Row[]> {
+  const rows: Row[] = []
+  for (const tabs of HOPS) {
+    const room = await openRoom(bench.browser, bench.app.origin, tabs)
+    try {
+      await room.ask(0, 'Hello', 3)
+      const hops: number[] = []
+      for (let round = 0; round < bench.rounds; round++) {
+        const { stats, stepsMs } = await room.lapsOf(`${round}. ${PROMPT}`, 2 * TOKENS)
+        const { laps, decodeMs } = timingOf(stats)
+        const ms = (decodeMs - stepsMs) / laps / tabs
+        hops.push(ms)
+        bench.log(
+          `  round ${round + 1}, ${tabs} tabs: lap ${figure(decodeMs / laps)} ms, ` +
+            `computed ${figure(stepsMs / laps)} ms, a hop ${figure(ms)} ms`,
+        )
+      }
+      const value = median(hops)
+      const id = tabs === 2 ? 'hop.ms' : `hop.ms.${tabs}tabs`
+      const against = "the best rival's 3.5 ms"
+      rows.push({
+        id,
+        value,
+        unit: 'ms',
+        against,
+        ratio: RIVAL_MS / value,
+        rounds: hops.length,
+      })
+    } finally {
+      await room.close()
+    }
+  }
+  return rows
+}

@@ -1,0 +1,89 @@
+/** Rooms of 1 to 4 tabs on this computer, and what is read off them. */
+import type { Browser } from '@playwright/test'
+import { DevicePage } from '../../fixtures/device-page.ts'
+import type { AnswerStats } from '../../../workers/ring/types.ts'
+import { askRoom, newPage } from '../engines.ts'
+
+/** Each stage has one thread and enough memory for the fast mode. */
+const SEARCH = 'engine=wasm&threads=1&memory=1500000000'
+const READY_MS = 180_000
+/** Figures of a stage come once a second while it works, and once more after that. */
+const STATS_MS = 1300
+
+export interface RoomOfTabs {
+  readonly devices: readonly DevicePage[]
+  /** Layers `[from, to)` by device, in ring order; the starter first. */
+  spans(): Promise<{ from: number; to: number; starter: boolean; bytes: number }[]>
+  ask(device: number, prompt: string, tokens: number): Promise<AnswerStats>
+  /** An answer, and what all stages computed for its laps, ms. */
+  lapsOf(prompt: string, tokens: number): Promise<{ stats: AnswerStats; stepsMs: number }>
+  close(): Promise<void>
+}
+
+export async function openRoom(
+  browser: Browser,
+  origin: string,
+  tabs: number,
+): Promise<RoomOfTabs> {
+  const devices: DevicePage[] = []
+  let link = ''
+  for (let index = 0; index < tabs; index++) {
+    const page = await newPage(browser)
+    const device = new DevicePage(`tab-${index + 1}`, page, page.context(), origin)
+    devices.push(device)
+    if (index === 0) {
+      await device.startRoom(`/?${SEARCH}&phones=${tabs}`)
+      link = await device.link()
+    } else {
+      const joining = new URL(link)
+      joining.search = SEARCH
+      await device.join(joining.href)
+    }
+  }
+  for (const { page } of devices)
+    await page.waitForFunction(
+      (wanted) => {
+        const view = window.choir?.view
+        if (view?.status.kind !== 'ready' || view.devices.length !== wanted) return false
+        return view.devices.every(
+          ({ state }) => state.kind === 'ready' || state.kind === 'idle',
+        )
+      },
+      tabs,
+      { timeout: READY_MS },
+    )
+  const stepsMs = async (): Promise<number> => {
+    await new Promise((resolve) => setTimeout(resolve, STATS_MS))
+    const all = await Promise.all(
+      devices.map(({ page }) => page.evaluate(() => window.choir?.stats?.stepsMs ?? 0)),
+    )
+    return all.reduce((sum, ms) => sum + ms, 0)
+  }
+  const ask = (device: number, prompt: string, tokens: number): Promise<AnswerStats> => {
+    const page = devices[device]?.page
+    if (!page) throw new Error(`The room has no tab ${device}.`)
+    return askRoom(page, prompt, tokens)
+  }
+  return {
+    devices,
+    ask,
+    async spans() {
+      const rows = await devices[0]!.page.evaluate(() =>
+        (window.choir?.view.devices ?? []).flatMap(({ span, starter, memoryUsed }) =>
+          span || starter
+            ? [{ from: 0, to: 0, ...span, starter, bytes: memoryUsed }]
+            : [],
+        ),
+      )
+      return rows.sort((a, b) => Number(b.starter) - Number(a.starter) || a.from - b.from)
+    },
+    async lapsOf(prompt, tokens) {
+      const before = await stepsMs()
+      const stats = await ask(0, prompt, tokens)
+      return { stats, stepsMs: (await stepsMs()) - before }
+    },
+    async close() {
+      for (const device of devices) await device.context.close()
+    },
+  }
+}
