@@ -6,7 +6,7 @@ import { ROOT } from '../../app/serve/build.ts'
 import type { Span } from '../../model-split/span.ts'
 import { newPage } from './engines.ts'
 import type { HalfRun } from './half/half.worker.ts'
-import './half/half.ts'
+import type {} from './half/half.ts'
 import { CUT } from './models.ts'
 import { servePeers } from './peer-server.ts'
 
