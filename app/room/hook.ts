@@ -1,8 +1,9 @@
 /**
- * What the page puts on `window.choir` for tests, the demo and curious people: the session,
- * what it asked last, and what it fetched.
+ * What the page puts on `window.choir` for tests, the demo and curious people: the room,
+ * what was asked last, and what was fetched.
  */
-import type { StageApi } from '../../workers/stage/api.ts'
+import type { StageApi, StageStats } from '../../workers/stage/api.ts'
+import type { RoomSession } from './types.ts'
 import type { RoomShards } from './workers.ts'
 
 export interface LastAnswer {
@@ -22,10 +23,17 @@ export interface Fetched {
 export class Witness {
   lastAnswer: LastAnswer | null = null
   fetched: Fetched = { bytes: 0, shards: [] }
+  /** The stage's newest figures; they come about once a second while it works. */
+  stats: StageStats | null = null
 
   stage(stage: StageApi): StageApi {
     return {
       ...stage,
+      onStats: (listener) =>
+        stage.onStats((stats) => {
+          this.stats = stats
+          listener(stats)
+        }),
       ask: (ask, onEvent) => {
         const tokenIds: number[] = []
         this.lastAnswer = { promptIds: ask.ids, tokenIds }
@@ -50,5 +58,70 @@ export class Witness {
         return result
       },
     }
+  }
+}
+
+/** What `window.choir` is: the room as its screens have it, and nothing behind it. */
+export class RoomHook extends EventTarget implements RoomSession {
+  readonly #room: RoomSession
+  readonly #witness: Witness
+
+  constructor(room: RoomSession, witness: Witness) {
+    super()
+    this.#room = room
+    this.#witness = witness
+    room.addEventListener('change', () => this.dispatchEvent(new Event('change')))
+  }
+
+  get view(): RoomSession['view'] {
+    return this.#room.view
+  }
+
+  get lastAnswer(): LastAnswer | null {
+    return this.#witness.lastAnswer
+  }
+
+  get fetched(): Fetched {
+    return this.#witness.fetched
+  }
+
+  get stats(): StageStats | null {
+    return this.#witness.stats
+  }
+
+  ask(text: string): void {
+    this.#room.ask(text)
+  }
+
+  stop(): void {
+    this.#room.stop()
+  }
+
+  clear(): void {
+    this.#room.clear()
+  }
+
+  admit(knock: string): void {
+    this.#room.admit(knock)
+  }
+
+  deny(knock: string): void {
+    this.#room.deny(knock)
+  }
+
+  rename(name: string): void {
+    this.#room.rename(name)
+  }
+
+  setMemoryBudget(bytes: number): void {
+    this.#room.setMemoryBudget(bytes)
+  }
+
+  setSampling(settings: Parameters<RoomSession['setSampling']>[0]): void {
+    this.#room.setSampling(settings)
+  }
+
+  leave(): Promise<void> {
+    return this.#room.leave()
   }
 }

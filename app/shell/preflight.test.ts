@@ -23,7 +23,8 @@ describe('judge', () => {
   it('says what does not work', () => {
     expect(judge(facts).problems).toEqual([])
     expect(judge({ ...facts, secure: false }).problems[0]).toContain('https')
-    expect(judge({ ...facts, webrtc: false }).problems[0]).toContain('update')
+    expect(judge({ ...facts, webrtc: false }).problems[0]).toContain('alone')
+    expect(judge({ ...facts, wasm: false }).problems[0]).toContain('update')
   })
 })
 

@@ -20,8 +20,11 @@ const MB = 1e6
  */
 export function judge(facts: BrowserFacts): Preflight {
   const problems: string[] = []
-  if (!facts.wasm || !facts.webrtc)
-    problems.push('This browser is too old to join a room. Please update it.')
+  if (!facts.wasm) problems.push('This browser is too old for Choir. Please update it.')
+  else if (!facts.webrtc)
+    problems.push(
+      'This browser cannot connect phones: a room that is started here answers alone.',
+    )
   else if (!facts.secure)
     problems.push(
       'This page was opened without https, so the camera and offline use do not work.',
