@@ -5,6 +5,7 @@ import { outputsOf, type Span } from '../../model-split/span.ts'
 import type { Backend, BackendSession } from './backend.ts'
 import { divide } from './divide.ts'
 import { fillFeed } from './session-inputs.ts'
+import { sliceLean } from './slice-lean.ts'
 import { asStageError, withDeadline } from './stage-errors.ts'
 import { checkTensor, dimsFor, rowAxis, slice, type RunSize } from './tensors.ts'
 import { StageError, type Engine, type EngineKind, type LoadOptions } from './types.ts'
@@ -209,8 +210,14 @@ export class StageEngine<Kept> implements Engine {
     mode: WeightMode,
     watch: { signal: AbortSignal; onShard: (bytes: number) => void },
   ): Promise<BackendSession<Kept>> {
-    const weights = await assembleWeights(manifest, linked.externalData, reader, watch)
-    return this.#backend.open(linked, weights, mode)
+    const { model, sliced } =
+      mode === 'lean' ? sliceLean(linked.model) : { model: linked.model, sliced: null }
+    const requests = linked.externalData.map((file) => ({
+      ...file,
+      sliced: sliced?.get(file.path),
+    }))
+    const weights = await assembleWeights(manifest, requests, reader, watch)
+    return this.#backend.open({ ...linked, model }, weights, mode)
   }
 
   /** Refuses what cannot run, before anything is computed. */

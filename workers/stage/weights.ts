@@ -8,6 +8,8 @@ export interface WeightRequest {
   readonly path: string
   readonly blob: string
   readonly form: WeightMode
+  /** See `deriveLean`. */
+  readonly sliced?: ReadonlySet<number> | undefined
 }
 
 /** A finished external data file. */
@@ -39,15 +41,22 @@ export async function assembleWeights(
     const blob = manifest.blobs[id]
     if (!blob) throw badModel(`it names weights "${id}" that its manifest lacks`)
     const packed = await packedBytes(manifest, blob, reader, watch)
-    for (const { path, form } of requests.filter((request) => request.blob === id))
-      files.push({ path, data: derive(blob, packed, form) })
+    for (const { path, form, sliced } of requests.filter(
+      (request) => request.blob === id,
+    ))
+      files.push({ path, data: derive(blob, packed, form, sliced) })
   }
   return files
 }
 
-function derive(blob: WeightBlob, packed: Uint8Array, form: WeightMode): Uint8Array {
+function derive(
+  blob: WeightBlob,
+  packed: Uint8Array,
+  form: WeightMode,
+  sliced?: ReadonlySet<number>,
+): Uint8Array {
   if (form === 'packed') return packed
-  return form === 'dense' ? deriveDense(blob, packed) : deriveLean(blob, packed)
+  return form === 'dense' ? deriveDense(blob, packed) : deriveLean(blob, packed, sliced)
 }
 
 async function packedBytes(
