@@ -22,17 +22,9 @@ async function answers(
   device: DevicePage,
   question: (typeof prompts)[number],
 ): Promise<void> {
-  await device.page.evaluate(() =>
-    window.choir?.setSampling({
-      temperature: 0,
-      topK: 0,
-      topP: 1,
-      repetitionPenalty: 1,
-      maxTokens: 64,
-    }),
-  )
   await device.page.evaluate(() => window.choir?.clear())
-  await device.askAndRead(question.messages[0]?.content ?? '')
+  await device.askFor(64, question.messages[0]?.content ?? '')
+  await device.answerIs('done')
   const answer = await device.page.evaluate(() => window.choir?.lastAnswer ?? null)
   expect(answer?.promptIds).toEqual(question.prompt_ids)
   expect(answer?.tokenIds).toEqual(question.token_ids)
@@ -74,4 +66,20 @@ test('three phones with 40 % of the model each hold it together; one alone says 
   const [alone] = await devices.room(['dora'], path)
   await expect(alone!.mark('roomStatus')).toHaveAttribute('data-status', 'short')
   await expect(alone!.mark('roomStatus')).toContainText(/\d/)
+})
+
+test('stop ends an answer on every phone, and the next one is right', async ({
+  devices,
+}) => {
+  const [anna, ben] = await devices.room(
+    ['anna', 'ben'],
+    '/?engine=wasm&threads=1&phones=2',
+  )
+  await anna!.sees(2)
+  await anna!.ready(LOADING_MS)
+  await anna!.askFor(2000, 'Write a long story about a brave fox.')
+  await anna!.answerIs('streaming')
+  await anna!.stop()
+  await anna!.answerIs('stopped')
+  await answers(ben!, questions[1]!)
 })

@@ -11,7 +11,7 @@ import {
   EXPECT_MS,
   GATHER_MS,
 } from './coordinator.ts'
-import { dealLayers } from './deal.ts'
+import { dealLayers } from './testing/plain-deal.ts'
 import { fold, foundRoom, type RoomEvent, type RoomState } from './membership.ts'
 import type { Facts } from './protocol.ts'
 import { fakeManifest } from './testing/fake-workers.ts'

@@ -28,8 +28,9 @@ const costsFor = new WeakMap<Manifest, ModelCosts>()
 let last: { readonly key: string; readonly dealt: Dealt } | null = null
 
 /**
- * Everyone who makes the room faster for as many questions as there are devices takes layers:
- * the planner's load `stage`.
+ * Everyone takes part who relieves the busiest phone: the planner's load `stage` with many
+ * questions at once. People join to lend their phones, and memory is what rooms lack; the
+ * smallest lap for one question would often leave all but one phone out.
  */
 export const planDeal: Deal = (manifest, devices, now) => {
   const key = JSON.stringify([manifest.graph.sha256, devices.map(coarse), now])
@@ -67,7 +68,7 @@ function dealWith(
       {
         ...reserve,
         load: 'stage',
-        inFlight: sorted.length,
+        inFlight: Infinity,
         ...(current && { current }),
       },
     )

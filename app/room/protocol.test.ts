@@ -7,7 +7,7 @@ import {
   parseMessage,
 } from './protocol.ts'
 import { Replica } from './replica.ts'
-import { dealLayers } from './deal.ts'
+import { dealLayers } from './testing/plain-deal.ts'
 import { compareRanks, foundRoom } from './membership.ts'
 import { ID_A, ID_B, INSTANCE, SAMPLES } from './testing/messages.ts'
 import { seeded, seededBytes } from './testing/seeded.ts'

@@ -214,6 +214,28 @@ export class Rendezvous {
   }
 }
 
+/** Why a device did not get in, in one sentence for people. */
+export class JoinError extends Error {
+  override readonly name = 'JoinError'
+  /** @param nobody nobody of the room answered at all. */
+  constructor(
+    message: string,
+    readonly nobody: boolean,
+  ) {
+    super(message)
+  }
+}
+
+export function whyNotJoined(
+  outcomes: ReadonlyMap<string, Outcome>,
+  refused: ReadonlySet<string>,
+): JoinError {
+  const answered = [...outcomes.values()].some(
+    (kind) => kind === 'connected' || kind === 'blocked',
+  )
+  return new JoinError(explain(outcomes, refused), !answered && refused.size === 0)
+}
+
 /** Why a device that called did not get in, in one sentence for people. */
 export function explain(
   outcomes: ReadonlyMap<string, Outcome>,

@@ -6,7 +6,7 @@ import type { StageApi } from '../../workers/stage/api.ts'
 import type { Random } from './bytes.ts'
 import { every, pause, type Clock } from './clock.ts'
 import { Conversation } from './conversation.ts'
-import { dealLayers, type Deal } from './deal.ts'
+import type { Deal } from './deal.ts'
 import type { Identity } from './handshake.ts'
 import { KnockDesk } from './knock.ts'
 import type { Network } from './link.ts'
@@ -16,7 +16,7 @@ import { modelAddress, resolveModel } from './model-url.ts'
 import { Preparer, sentenceOf } from './preparer.ts'
 import { PROOF_LIMIT_MS } from './proof.ts'
 import { asLine, type Facts, type Message } from './protocol.ts'
-import { explain, Rendezvous } from './rendezvous.ts'
+import { JoinError, Rendezvous, whyNotJoined } from './rendezvous.ts'
 import { Replica } from './replica.ts'
 import { codeOf, linkOf, slotIds, SLOTS, type Secret } from './secret.ts'
 import type { Knock, RoomSession, RoomView } from './types.ts'
@@ -48,7 +48,7 @@ export interface RoomOptions {
   readonly threads: number
   /** Cut folder of the model, for a room that is opened here. */
   readonly model: string
-  readonly deal?: Deal
+  readonly deal: Deal
   /** Devices that the first plan waits for; default 1: see the coordinator. */
   readonly expected?: number
 }
@@ -139,7 +139,7 @@ export class Session extends EventTarget implements RoomSession {
         self,
         clock,
         random,
-        deal: options.deal ?? dealLayers,
+        deal: options.deal,
         expected: options.expected ?? 1,
         facts,
       },
@@ -230,14 +230,14 @@ export class Session extends EventTarget implements RoomSession {
       this.#joined = resolve
       this.#failed = reject
     })
-    const abort = (): void => this.#fail('You stopped joining.')
+    const abort = (): void => this.#fail(new JoinError('You stopped joining.', false))
     signal.addEventListener('abort', abort)
     if (signal.aborted) abort()
     void this.#rendezvous.start().then(async (outcomes) => {
       const answered = [...outcomes.values()].includes('connected')
       // A call that got through may still be proving itself.
       if (answered) await pause(this.options.clock, PROOF_LIMIT_MS, this.#end.signal)
-      this.#fail(explain(outcomes, this.#refused))
+      this.#fail(whyNotJoined(outcomes, this.#refused))
     })
     try {
       await joined
@@ -414,7 +414,7 @@ export class Session extends EventTarget implements RoomSession {
 
   #onRefused(reason: string, proven: boolean): void {
     this.#refused.add(reason)
-    if (reason === 'full' && proven) this.#fail(explain(new Map(), this.#refused))
+    if (reason === 'full' && proven) this.#fail(whyNotJoined(new Map(), this.#refused))
   }
 
   #onOnline(online: boolean): void {
@@ -425,12 +425,12 @@ export class Session extends EventTarget implements RoomSession {
   }
 
   /** Ends an attempt to join; nothing where the device is in already. */
-  #fail(sentence: string): void {
+  #fail(error: JoinError): void {
     const failed = this.#failed
     if (!failed) return
     this.#failed = null
-    this.#close(sentence)
-    failed(new Error(sentence))
+    this.#close(error.message)
+    failed(error)
   }
 
   #say(notice: string | null): void {
@@ -450,7 +450,7 @@ export class Session extends EventTarget implements RoomSession {
     this.#replica.close()
     this.#mesh.close()
     this.#rendezvous.close()
-    this.#fail(message)
+    this.#fail(new JoinError(message, false))
     this.#changed()
   }
 

@@ -71,7 +71,10 @@ export class ChoirApp extends LitElement {
     if (!changed.has('services') || !this.services) return
     this.fromAddress()
     const kept = roomMemory.get()
-    if (this.screen.kind === 'start' && kept !== null) this.join(kept)
+    if (this.screen.kind !== 'start' || kept === null) return
+    if (roomMemory.inside)
+      this.enter('Coming back …', (signal) => this.rooms().rejoin(kept, signal))
+    else this.join(kept)
   }
 
   protected override render(): TemplateResult | typeof nothing {
@@ -223,7 +226,7 @@ export class ChoirApp extends LitElement {
     if (value.memoryBudget !== null) session.setMemoryBudget(value.memoryBudget)
     applySampling(session, value, randomSeed)
     session.addEventListener('change', this.viewChanged)
-    roomMemory.set(session.view.link)
+    roomMemory.enter(session.view.link)
     this.screen = { kind: 'room', session }
   }
 

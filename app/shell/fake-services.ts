@@ -24,6 +24,10 @@ export function fakeServices(scene: string): Services {
         await wait(scene === 'opening' ? 1e8 : 0, signal)
         return fakeSession(scene)
       },
+      async rejoin(_, signal) {
+        await wait(0, signal)
+        return fakeSession(scene)
+      },
       async knock(_, { signal, onDigits }) {
         await wait(300, signal)
         onDigits('402871')

@@ -1,23 +1,28 @@
 /** The app's own room, storage and probe. */
 import { transfer, wrap } from 'comlink'
 import { browserEffects } from '../room/browser.ts'
-import { Witness } from '../room/hook.ts'
+import { RoomHook, Witness } from '../room/hook.ts'
 import { planDeal } from '../room/plan-deal.ts'
 import { createRoom, joinByCode, joinByLink } from '../room/rooms.ts'
+import { JoinError } from '../room/rendezvous.ts'
+import { parseLink } from '../room/secret.ts'
 import type { RoomOptions, Session } from '../room/session.ts'
 import { shardsOf, stageOf, textOf } from '../room/workers.ts'
 import type { ShardsApi } from '../../workers/shards/types.ts'
+import type { StageApi } from '../../workers/stage/api.ts'
 import type { StageWorkerApi } from '../../workers/stage/stage.worker.ts'
 import type { TextApi } from '../../workers/text/types.ts'
 import { readChoices, type Choices } from './choices.ts'
 import { keptName } from './device-name.ts'
 import { quickPreflight } from './preflight.ts'
+import { keepRuntime } from './register-sw.ts'
+import { runtimeFiles } from './runtime-files.ts'
 import type { Services } from './services.ts'
 
 declare global {
   interface Window {
     /** The room that this page is in; see room/hook.ts. */
-    choir?: Session & Pick<Witness, 'lastAnswer' | 'fetched'>
+    choir?: RoomHook | undefined
   }
 }
 
@@ -30,6 +35,18 @@ export function realServices(page: URL): Services {
       create: async () => enter(await roomOptions(choices, shards), (o) => createRoom(o)),
       join: async (link, signal) =>
         enter(await roomOptions(choices, shards), (o) => joinByLink(o, link, signal)),
+      rejoin: async (link, signal) => {
+        const secret = parseLink(link)
+        try {
+          const entry = await roomOptions(choices, shards)
+          return await enter(entry, (o) => joinByLink(o, link, signal))
+        } catch (error) {
+          // Nobody is left but this device: the room goes on here.
+          const left = error instanceof JoinError && error.nobody && !signal.aborted
+          if (!left || !secret) throw error
+          return enter(await roomOptions(choices, shards), (o) => createRoom(o, secret))
+        }
+      },
       knock: async (code, options) =>
         enter(await roomOptions(choices, shards), (o) => joinByCode(o, code, options)),
     },
@@ -87,7 +104,7 @@ async function roomOptions(
     },
     options: {
       ...browserEffects(),
-      stage: witness.stage(stageOf(stage)),
+      stage: witness.stage(keepingRuntime(stageOf(stage))),
       shards: witness.shards(shardsOf(shards)),
       text: textOf(text),
       name: keptName(sessionStorage, navigator.userAgent, Math.random()),
@@ -108,18 +125,31 @@ async function enter(
   try {
     const session = await open(options)
     const leave = session.leave.bind(session)
+    const hook = new RoomHook(session, witness)
     session.leave = async () => {
+      if (window.choir === hook) window.choir = undefined
       await leave()
       end()
     }
-    window.choir = Object.defineProperties(session as NonNullable<Window['choir']>, {
-      lastAnswer: { get: () => witness.lastAnswer },
-      fetched: { get: () => witness.fetched },
-    })
+    window.choir = hook
     return session
   } catch (error) {
     end()
     throw error
+  }
+}
+
+/** Once an engine runs, the one runtime that it uses is kept for offline use. */
+function keepingRuntime(stage: StageApi): StageApi {
+  return {
+    ...stage,
+    prepare: async (plan, onProgress) => {
+      const report = await stage.prepare(plan, onProgress)
+      const gpu = 'Suspending' in WebAssembly ? 'jspi' : 'asyncify'
+      const bundle = report.engine === 'wasm' ? 'wasm' : gpu
+      void keepRuntime(runtimeFiles(bundle, location.href)).catch(() => undefined)
+      return report
+    },
   }
 }
 

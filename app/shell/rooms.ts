@@ -13,6 +13,11 @@ export interface Rooms {
   create(signal: AbortSignal): Promise<RoomSession>
   /** By the whole link, secret included. */
   join(link: string, signal: AbortSignal): Promise<RoomSession>
+  /**
+   * Back into a room that this tab was in. Where nobody is left, the room is opened again with
+   * the same secret, so that its links lead here.
+   */
+  rejoin(link: string, signal: AbortSignal): Promise<RoomSession>
   /** By six letters; resolves when somebody in the room allows it. */
   knock(code: string, options: KnockOptions): Promise<RoomSession>
 }

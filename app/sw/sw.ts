@@ -30,7 +30,12 @@ precacheAndRoute(self.__WB_MANIFEST)
 cleanupOutdatedCaches()
 registerRoute(
   new NavigationRoute(createHandlerBoundToURL('index.html'), {
-    denylist: [/\/peer(?:\/|$)/, /\/models\//, /\/choir-(?:ca\.crt|origin\.json)$/],
+    // Tried against path and search together: what the search names does not count.
+    denylist: [
+      /^[^?]*\/peer(?:\/|\?|$)/,
+      /^[^?]*\/models\//,
+      /^[^?]*\/choir-(?:ca\.crt|origin\.json)(?:\?|$)/,
+    ],
   }),
 )
 

@@ -1,4 +1,5 @@
 /** A room of sessions in one process. */
+import { dealLayers } from './plain-deal.ts'
 import type { Manifest } from '../../../model-split/manifest.ts'
 import { identify, type SmallStore } from '../identity.ts'
 import { createRoom, joinByCode, joinByLink } from '../rooms.ts'
@@ -77,6 +78,7 @@ export class FakeRoom {
       name: `Phone ${this.#phones}`,
       memoryBudget: 1e9,
       expected: 0,
+      deal: dealLayers,
       engine: 'wasm',
       threads: 1,
       model: './models/fake/',

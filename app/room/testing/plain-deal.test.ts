@@ -1,9 +1,11 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { busiestOf, dealCosts, type DealDevice } from './deal.ts'
+import { busiestOf, type DealDevice } from '../deal.ts'
+import { dealCosts } from './plain-deal.ts'
 
 const device = (change: Partial<DealDevice> & { join: number }): DealDevice => ({
   device: `d${change.join}`,
+  engine: 'wasm',
   memoryBudget: 1e6,
   msPerLayer: 1,
   msStarter: 0,
