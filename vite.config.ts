@@ -41,7 +41,15 @@ export default defineConfig({
       },
     }),
   ],
-  worker: { format: 'es', plugins: () => [noRuntime(stub)] },
+  worker: {
+    format: 'es',
+    plugins: () => [noRuntime(stub)],
+    rolldownOptions: {
+      // WebKit runs a worker's own file a second time when one of its chunks imports it: two
+      // workers would answer. What chunks share is therefore a file of its own.
+      output: { codeSplitting: { groups: [{ name: 'shared', minShareCount: 2 }] } },
+    },
+  },
   // One copy of the runtime, whoever asks for it.
   resolve: { dedupe: ['onnxruntime-web', 'onnxruntime-common'] },
   optimizeDeps: {

@@ -125,7 +125,7 @@ export class ChoirEmptyChat extends LitElement {
     return html`<span class="big">${number}<span class="small">${word}</span></span>`
   }
 
-  private words({ status, model }: RoomView): TemplateResult {
+  private words({ status, model, devices }: RoomView): TemplateResult {
     const name = model?.name ?? 'the model'
     switch (status.kind) {
       case 'short':
@@ -136,7 +136,13 @@ export class ChoirEmptyChat extends LitElement {
           </p>`
       case 'ready':
         return html`<h2>What shall we ask?</h2>
-          <p class="hint">These phones now run ${name} together.</p>`
+          <p class="hint">
+            ${
+              devices.length > 1
+                ? `These phones now run ${name} together.`
+                : `This phone runs ${name} alone. Invite others to share the work.`
+            }
+          </p>`
       case 'preparing':
         return html`<h2>Getting ready</h2>
           <p class="hint">

@@ -14,7 +14,7 @@ export function stateWords({ state }: DeviceView): string {
     case 'joining':
       return 'Joining …'
     case 'idle':
-      return 'Waits: the others are enough'
+      return 'Runs no layers now'
     case 'fetching':
       return `Downloading ${percent(state.doneBytes, state.totalBytes)} % · ${bytesOf(state.doneBytes, state.totalBytes)}`
     case 'loading':
