@@ -45,7 +45,7 @@ export async function aggregate(bench: Bench): Promise<Row[]> {
       const single = await room.lapsOf(`${round}. ${PROMPT}`, TOKENS)
       const { laps, decodeMs } = timingOf(single.stats)
       one.push((laps / decodeMs) * 1000)
-      hops.push(Math.max(0, (decodeMs - single.stepsMs) / laps / 2))
+      hops.push((decodeMs - single.stepsMs) / laps / 2)
       both.push(await together(room, round))
       const halves = await alone.work(1, PAST, LONE_MS)
       runs.push(halves)

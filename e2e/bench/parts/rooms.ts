@@ -15,7 +15,7 @@ export interface RoomOfTabs {
   /** Layers `[from, to)` by device, in ring order; the starter first. */
   spans(): Promise<{ from: number; to: number; starter: boolean; bytes: number }[]>
   ask(device: number, prompt: string, tokens: number): Promise<AnswerStats>
-  /** An answer, and what all stages computed for its laps, ms. */
+  /** An answer, and what all stages computed for its laps, ms; NaN if layers moved. */
   lapsOf(prompt: string, tokens: number): Promise<{ stats: AnswerStats; stepsMs: number }>
   close(): Promise<void>
 }
@@ -52,12 +52,11 @@ export async function openRoom(
       tabs,
       { timeout: READY_MS },
     )
-  const stepsMs = async (): Promise<number> => {
+  const stepsMs = async (): Promise<number[]> => {
     await new Promise((resolve) => setTimeout(resolve, STATS_MS))
-    const all = await Promise.all(
+    return Promise.all(
       devices.map(({ page }) => page.evaluate(() => window.choir?.stats?.stepsMs ?? 0)),
     )
-    return all.reduce((sum, ms) => sum + ms, 0)
   }
   const ask = (device: number, prompt: string, tokens: number): Promise<AnswerStats> => {
     const page = devices[device]?.page
@@ -80,7 +79,10 @@ export async function openRoom(
     async lapsOf(prompt, tokens) {
       const before = await stepsMs()
       const stats = await ask(0, prompt, tokens)
-      return { stats, stepsMs: (await stepsMs()) - before }
+      const own = (await stepsMs()).map((ms, i) => ms - (before[i] ?? 0))
+      // A tab that counts from the start again was dealt other layers in between.
+      const sound = own.every((ms) => ms >= 0)
+      return { stats, stepsMs: sound ? own.reduce((sum, ms) => sum + ms, 0) : NaN }
     },
     async close() {
       for (const device of devices) await device.context.close()
