@@ -131,8 +131,8 @@ export class ChoirEmptyChat extends LitElement {
       case 'short':
         return html`<h2>One more phone, please</h2>
           <p class="hint">
-            ${name} needs ${shortage(status.missingBytes)} more memory than these phones
-            lend.
+            ${name} needs ${shortage(status.missingBytes)} more memory than
+            ${devices.length > 1 ? 'these phones lend' : 'this phone lends'}.
           </p>`
       case 'ready':
         return html`<h2>What shall we ask?</h2>

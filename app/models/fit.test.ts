@@ -33,7 +33,7 @@ const view = (status: RoomView['status'], devices: DeviceView[]): RoomView => ({
 it('says what is lent and what is missing', () => {
   const text = fitWords(view({ kind: 'short', missingBytes: 3e8 }, [device]))
   expect(text.replaceAll('\u00a0', ' ')).toBe(
-    '1 phone lends 600 MB. 0.3 GB are missing: invite another phone.',
+    '1 phone lends 600 MB. 0.3 GB more is needed: invite another phone.',
   )
   expect(fitWords(view({ kind: 'ready' }, [device, device]))).not.toContain('missing')
 })
