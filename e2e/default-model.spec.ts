@@ -50,7 +50,11 @@ test('three phones with 40 % of the model each hold it together; one alone says 
   const bytes = 110_137_472
   const budget = Math.floor(0.4 * bytes)
   const path = `/?engine=wasm&threads=1&memory=${budget}`
-  const members = await devices.room(['anna', 'ben', 'cleo'], `${path}&phones=3`)
+  const [anna] = await devices.room(['anna'], `${path}&phones=3`)
+  const { hash } = new URL(await anna!.link())
+  const members = [anna!, await devices.add('ben'), await devices.add('cleo')]
+  for (const device of members.slice(1))
+    await device.join(`${device.origin}${path}${hash}`)
   for (const device of members) {
     await device.sees(3)
     await device.ready(LOADING_MS)

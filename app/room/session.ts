@@ -271,7 +271,10 @@ export class Session extends EventTarget implements RoomSession {
   }
 
   setMemoryBudget(bytes: number): void {
-    this.#replica.tell({ memoryBudget: Math.max(0, Math.floor(bytes)) })
+    const memoryBudget = Math.max(0, Math.floor(bytes))
+    // Before the model is open there is nothing to tell; opening it takes the newest figure.
+    void this.options.stage.setMemoryBudget(memoryBudget).catch(() => undefined)
+    this.#replica.tell({ memoryBudget })
     this.#preparer.retry()
   }
 
@@ -342,8 +345,7 @@ export class Session extends EventTarget implements RoomSession {
   }
 
   async #openModel(model: string): Promise<void> {
-    const { shards, stage, text, identity, page, engine, threads, memoryBudget } =
-      this.options
+    const { shards, stage, text, identity, page, engine, threads } = this.options
     this.#textOpen = false
     const self = identity.device
     const opened = await this.#persist(model, async () => {
@@ -354,7 +356,8 @@ export class Session extends EventTarget implements RoomSession {
         url,
         manifest,
         self,
-        memoryBudget,
+        memoryBudget:
+          this.#replica.facts.get(self)?.memoryBudget ?? this.options.memoryBudget,
         engine,
         mode: 'auto',
         threads,

@@ -8,6 +8,7 @@ import type { TextApi } from '../../workers/text/types.ts'
 export function stageOf(remote: Remote<StageApi>): StageApi {
   return {
     open: (options) => remote.open(options),
+    setMemoryBudget: (bytes) => remote.setMemoryBudget(bytes),
     prepare: (plan, onProgress) => remote.prepare(plan, proxy(onProgress)),
     activate: (epoch) => remote.activate(epoch),
     connect: (device, link) => remote.connect(device, transfer(link, [link])),

@@ -46,6 +46,8 @@ export interface StageStats {
 
 export interface StageApi {
   open(options: OpenOptions): Promise<void>
+  /** From the next `prepare` on: weights and caches may take so many bytes. */
+  setMemoryBudget(bytes: number): Promise<void>
   /**
    * Loads what this device runs under the plan, beside what runs now where memory allows,
    * checks it with the canary and measures it. Does not serve it yet. Nothing to run: resolves

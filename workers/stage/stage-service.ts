@@ -67,6 +67,12 @@ export class StageService implements StageApi {
     })
   }
 
+  setMemoryBudget(bytes: number): Promise<void> {
+    const { options, ring } = this.#opened()
+    this.#open = { options: { ...options, memoryBudget: bytes }, ring }
+    return Promise.resolve()
+  }
+
   prepare(
     plan: RingPlan,
     onProgress: (progress: LoadProgress) => void,

@@ -69,6 +69,7 @@ export function fakeManifest(layers: number): Manifest {
 
 /** Answers each question with `reply` tokens, one each 20 ms; counts what it was told. */
 export class FakeStage implements StageApi {
+  memoryBudget: number | null = null
   readonly prepared: RingPlan[] = []
   readonly activated: Epoch[] = []
   readonly connected = new Map<string, RTCDataChannel | MessagePort>()
@@ -89,6 +90,11 @@ export class FakeStage implements StageApi {
   constructor(private readonly clock: Clock) {}
 
   open(): Promise<void> {
+    return Promise.resolve()
+  }
+
+  setMemoryBudget(bytes: number): Promise<void> {
+    this.memoryBudget = bytes
     return Promise.resolve()
   }
 
