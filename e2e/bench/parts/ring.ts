@@ -48,7 +48,7 @@ export async function ring(bench: Bench): Promise<Row[]> {
 }
 
 const HOPS = [2, 3]
-/** What a hop of the fastest rival takes at best, ms; see docs/benchmarks.md. */
+/** What the fastest rival says that a further tab costs it at best, ms. */
 const RIVAL_MS = 3.5
 
 export async function hop(bench: Bench): Promise<Row[]> {
@@ -62,7 +62,7 @@ export async function hop(bench: Bench): Promise<Row[]> {
         const { stats, stepsMs } = await room.lapsOf(`${round}. ${PROMPT}`, 2 * TOKENS)
         const { laps, decodeMs } = timingOf(stats)
         const ms = (decodeMs - stepsMs) / laps / tabs
-        hops.push(ms)
+        if (Number.isFinite(ms)) hops.push(ms)
         bench.log(
           `  round ${round + 1}, ${tabs} tabs: lap ${figure(decodeMs / laps)} ms, ` +
             `computed ${figure(stepsMs / laps)} ms, a hop ${figure(ms)} ms`,
@@ -70,7 +70,7 @@ export async function hop(bench: Bench): Promise<Row[]> {
       }
       const value = median(hops)
       const id = tabs === 2 ? 'hop.ms' : `hop.ms.${tabs}tabs`
-      const against = "the best rival's 3.5 ms"
+      const against = "the best rival's published 3.5 ms, not measured here"
       rows.push({
         id,
         value,
