@@ -32,12 +32,14 @@ export interface Extra {
 
 /**
  * @param graph the bytes of graph.bin.
+ * @param span one span; or several that do not follow one another, in one graph that holds
+ *   what they share once and reads the inputs of all of them.
  * @param mode which form quantised weights take.
  */
 export function link(
   manifest: Manifest,
   graph: Uint8Array,
-  span: Span,
+  span: Span | readonly Span[],
   mode: WeightForm,
   extra: Extra = { fields: [], outputs: [] },
 ): LinkedSpan {
@@ -50,7 +52,11 @@ export function link(
       )
     return graph.subarray(offset, offset + length)
   }
-  for (const id of piecesOf(manifest, span)) {
+  const spans = 'from' in span ? [span] : span
+  const each = <T>(list: (manifest: Manifest, span: Span) => T[]): T[] => [
+    ...new Set(spans.flatMap((one) => list(manifest, one))),
+  ]
+  for (const id of each(piecesOf)) {
     const piece = manifest.pieces[id]
     if (!piece) continue
     fields.push(cut(piece.at))
@@ -58,20 +64,20 @@ export function link(
     piece.blobs.forEach((blob) => blobs.add(blob))
   }
   const inputs: Record<string, { dtype: Dtype; dims: readonly Affine[] }> = {}
-  for (const name of inputsOf(manifest, span)) {
+  for (const name of each(inputsOf)) {
     const tensor = manifest.tensors[name]
     if (tensor) inputs[name] = tensor
   }
   const feeds: Record<string, Feed> = {}
-  for (const name of feedsOf(manifest, span)) {
+  for (const name of each(feedsOf)) {
     const feed = manifest.feeds[name]
     if (!feed)
       throw new Error(`manifest.json names an input "${name}" that it does not describe.`)
     feeds[name] = feed
   }
-  const caches = cachesOf(manifest, span)
-  const outputs = outputsOf(manifest, span)
-  const logits = span.head ? manifest.logits.name : null
+  const caches = each(cachesOf)
+  const outputs = each(outputsOf)
+  const logits = spans.some(({ head }) => head) ? manifest.logits.name : null
   const input = (
     name: string,
     { dtype, dims }: { dtype: Dtype; dims: readonly Affine[] },

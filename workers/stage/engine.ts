@@ -7,6 +7,7 @@ import { divide } from './divide.ts'
 import { fillFeed } from './session-inputs.ts'
 import { sliceLean } from './slice-lean.ts'
 import { asStageError, withDeadline } from './stage-errors.ts'
+import { TiedSession, tiedEnds } from './tied.ts'
 import { checkTensor, dimsFor, rowAxis, slice, type RunSize } from './tensors.ts'
 import { StageError, type Engine, type EngineKind, type LoadOptions } from './types.ts'
 import type { Step, TensorData, WeightMode } from './types.ts'
@@ -167,14 +168,21 @@ export class StageEngine<Kept> implements Engine {
     const { manifest, reader, mode, onProgress } = options
     this.#backend.check?.(manifest)
     const graph = await reader.file(manifest.graph.file)
+    const ends = this.kind === 'wasm' ? tiedEnds(manifest, options.spans, mode) : null
     const parts = options.spans.map((span) =>
-      divide(manifest, span, mode, this.#backend.sessionBytes).map((part) =>
+      this.#divide(manifest, span, mode, ends !== null).map((part) =>
         link(manifest, graph, part, mode),
       ),
     )
-    const totalBytes = parts
+    const [embed, head] = [parts[0]?.[0], parts.at(-1)?.at(-1)]
+    const both =
+      ends && embed && head ? link(manifest, graph, [ends.embed, ends.head], mode) : null
+    const sum = (list: readonly LinkedSpan[], form?: WeightMode): number =>
+      list.reduce((total, part) => total + bytesOf(manifest, part, form), 0)
+    const apart = parts
       .flat()
-      .reduce((sum, part) => sum + bytesOf(manifest, part), 0)
+      .filter((part) => !both || (part !== embed && part !== head))
+    let totalBytes = sum(both ? [both, ...apart] : apart)
     let loadedBytes = 0
     const onShard = (bytes: number): void => {
       loadedBytes += bytes
@@ -182,11 +190,24 @@ export class StageEngine<Kept> implements Engine {
     }
     const spans: LoadedSpan<Kept>[] = []
     const opened: Part<Kept>[] = []
+    const watch = { signal, onShard }
+    const tied =
+      both && embed && head
+        ? await this.#openTied(options, both, embed, head, watch)
+        : null
+    // They are read once more, each for itself.
+    if (both && !tied && embed && head) totalBytes += sum([embed, head])
+    const openPart = (linked: LinkedSpan): Promise<BackendSession<Kept>> => {
+      if (tied && linked === embed)
+        return Promise.resolve(tied.half(embed, head ?? embed))
+      if (tied && linked === head) return Promise.resolve(tied.half(head, embed ?? head))
+      return this.#openPart(options, linked, mode, watch)
+    }
     try {
       for (const [i, span] of options.spans.entries()) {
         const start = opened.length
         for (const linked of parts[i] ?? []) {
-          const session = await this.#openPart(options, linked, mode, { signal, onShard })
+          const session = await openPart(linked)
           opened.push({ linked, session, lastRowOnly: isRowwise(linked) })
           if (signal.aborted)
             throw new StageError('aborted', 'Loading the model was stopped.')
@@ -197,10 +218,36 @@ export class StageEngine<Kept> implements Engine {
       await Promise.allSettled(opened.map(({ session }) => session.release()))
       throw error
     }
-    const weights = parts
-      .flat()
-      .reduce((sum, part) => sum + bytesOf(manifest, part, mode), 0)
+    const weights = sum(tied && both ? [both, ...apart] : parts.flat(), mode)
     return { manifest, spans, weights }
+  }
+
+  /** A starter whose ends share weights has its embedding in a part of its own. */
+  #divide(manifest: Manifest, span: Span, mode: WeightMode, isTied: boolean): Span[] {
+    const bytes = this.#backend.sessionBytes
+    if (!isTied || !span.embed) return divide(manifest, span, mode, bytes)
+    const ends: Span = { from: 0, to: 0, embed: true, head: false }
+    if (span.to === 0) return [ends]
+    return [ends, ...divide(manifest, { ...span, embed: false }, mode, bytes)]
+  }
+
+  /** Null where the runtime cannot run one end with zero rows of the other. */
+  async #openTied(
+    options: LoadOptions,
+    both: LinkedSpan,
+    embed: LinkedSpan,
+    head: LinkedSpan,
+    watch: { signal: AbortSignal; onShard: (bytes: number) => void },
+  ): Promise<TiedSession<Kept> | null> {
+    const session = await this.#openPart(options, both, options.mode, watch)
+    try {
+      const tied = new TiedSession(session)
+      await tied.tryOut(embed, head)
+      return tied
+    } catch {
+      await session.release()
+      return null
+    }
   }
 
   /** A function of its own, so that the weight buffers are free as soon as it returns. */
