@@ -2,7 +2,16 @@ import tseslint from 'typescript-eslint'
 
 export default tseslint.config(
   {
-    ignores: ['dist', '.cache', 'node_modules', 'public', 'e2e/fixtures/models', 'test-results', '*.js', '*.cjs'],
+    ignores: [
+      'dist',
+      '.cache',
+      'node_modules',
+      'public',
+      'e2e/fixtures/models',
+      'test-results',
+      '*.js',
+      '*.cjs',
+    ],
   },
   {
     files: ['**/*.ts'],
@@ -20,8 +29,14 @@ export default tseslint.config(
     rules: {
       'max-lines': ['error', { max: 450, skipBlankLines: true, skipComments: true }],
       '@typescript-eslint/no-floating-promises': 'error',
-      '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true, allowBoolean: true }],
-      '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true }],
+      '@typescript-eslint/restrict-template-expressions': [
+        'error',
+        { allowNumber: true, allowBoolean: true },
+      ],
+      '@typescript-eslint/no-confusing-void-expression': [
+        'error',
+        { ignoreArrowShorthand: true },
+      ],
       '@typescript-eslint/no-non-null-assertion': 'error',
       '@typescript-eslint/prefer-promise-reject-errors': 'error',
       '@typescript-eslint/unbound-method': 'error',
