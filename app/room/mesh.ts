@@ -71,6 +71,8 @@ export interface MeshOptions {
 export class Mesh {
   readonly #links = new Map<string, Link>()
   readonly #pending = new Set<Wire>()
+  /** Wires that this end, as the one that chooses, is about to keep; by device. */
+  readonly #chosen = new Map<string, { readonly wire: Wire; readonly instance: string }>()
   readonly #stopBeats: () => void
   #lastBeat: number
   #n = 0
@@ -123,10 +125,12 @@ export class Mesh {
         ...this.options,
         isLinked: (remote) =>
           this.#links.get(remote.device)?.remote.instance === remote.instance,
-        objection: (remote, linked) => this.#objection(remote, linked),
+        objection: (remote, linked) => this.#objection(wire, remote, linked),
       },
       (result) => {
         this.#pending.delete(wire)
+        for (const [device, chosen] of this.#chosen)
+          if (chosen.wire === wire) this.#chosen.delete(device)
         if (this.#closed) {
           wire.close()
         } else if (result.kind === 'proven') {
@@ -173,18 +177,22 @@ export class Mesh {
     this.#links.clear()
   }
 
-  #objection(remote: Identity, remoteLinked: boolean): ByeReason | null {
+  #objection(wire: Wire, remote: Identity, remoteLinked: boolean): ByeReason | null {
     const old = this.#links.get(remote.device)
     // Only one end chooses among wires to the same page, else both could close the other's.
-    if (
-      old?.remote.instance === remote.instance &&
-      this.options.self.device < remote.device
-    ) {
+    const chooses = this.options.self.device < remote.device
+    if (chooses && old?.remote.instance === remote.instance) {
       const young = this.options.clock.now() - old.since < GLARE_MS
       if (young || remoteLinked) return 'duplicate'
     }
+    // It chooses once: the answers of two wires may overtake each other on the way back.
+    const chosen = this.#chosen.get(remote.device)
+    if (chosen?.instance === remote.instance) return 'duplicate'
     if (old && remote.instance < old.remote.instance) return 'replaced'
-    return this.events.objection(remote)
+    const objection = this.events.objection(remote)
+    if (objection === null && chooses)
+      this.#chosen.set(remote.device, { wire, instance: remote.instance })
+    return objection
   }
 
   #accept(wire: Wire, remote: Identity, opener: boolean): Link {

@@ -98,7 +98,8 @@ export class Session extends EventTarget implements RoomSession {
           void options.stage.disconnect(device).catch(() => undefined)
           this.#replica.down(device, clean)
           this.#tellLinks()
-          if (!clean) this.#rendezvous.nudge()
+          // Also after a goodbye: a connection may close at both ends while both pages live.
+          this.#rendezvous.nudge()
         },
         frames: (device, channel) => {
           options.stage.connect(device, channel).catch((error: unknown) => {

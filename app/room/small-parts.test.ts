@@ -227,3 +227,23 @@ test('closing twice is closing once', async () => {
   expect(b.linked.size).toBe(0)
   net.close()
 })
+
+test('answers of two wires may overtake each other: both ends keep the same one', async () => {
+  for (let seed = 0; seed < 64; seed += 1) {
+    const clock = new VirtualClock()
+    const downs: boolean[] = []
+    const { net, a, b, join } = twoMeshes(clock, (clean) => downs.push(clean))
+    const delays = seededBytes(seed)(5)
+    for (let wire = 0; wire < 2; wire += 1) {
+      const ends = join()
+      ends.forEach((end, i) => (end.latency = delays[2 * wire + i]!))
+      await clock.advance(delays[4]! % 40)
+    }
+    await clock.advance(3000)
+    expect([a.linked.size, b.linked.size], `seed ${seed}`).toEqual([1, 1])
+    const open = net.wires.filter((wire) => !wire.closed)
+    expect(open, `seed ${seed}`).toHaveLength(2)
+    expect(downs, `seed ${seed}`).toEqual([])
+    net.close()
+  }
+})

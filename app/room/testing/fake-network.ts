@@ -16,6 +16,8 @@ export class FakeWire implements Wire {
   other: FakeWire | null = null
   /** Nothing gets through, and nobody is told. */
   muted = false
+  /** Of this direction alone, ms; else the internet's. */
+  latency: number | null = null
   readonly sent: string[] = []
   #events: WireEvents | null = null
   #early: unknown[] = []
@@ -90,7 +92,10 @@ export class FakeWire implements Wire {
   #later(task: () => void): void {
     const { clock } = this.net
     // Whatever the latency, nothing overtakes.
-    this.#arrival = Math.max(this.#arrival, clock.now() + this.net.latency())
+    this.#arrival = Math.max(
+      this.#arrival,
+      clock.now() + (this.latency ?? this.net.latency()),
+    )
     clock.after(this.#arrival - clock.now(), () => {
       if (!this.muted && !this.net.isCut(this.from, this.to)) task()
     })
