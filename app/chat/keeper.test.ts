@@ -1,22 +1,16 @@
 import { expect, it } from 'vitest'
+import { roomView } from '../room/testing/views.ts'
 import type { Message, RoomView } from '../room/types.ts'
 import type { Conversation, ConversationStore } from './conversations.ts'
 import { ChatKeeper } from './keeper.ts'
 
-const view = (...answers: Message['state'][]): RoomView => ({
-  status: { kind: 'ready' },
-  model: null,
-  epoch: null,
-  link: '',
-  code: '',
-  devices: [],
-  knocks: [],
-  notice: null,
-  messages: answers.flatMap((state, i): Message[] => [
-    { id: `q${i}`, role: 'user', text: 'Why?', state: 'done' },
-    { id: `a${i}`, role: 'assistant', text: 'So.', state },
-  ]),
-})
+const view = (...answers: Message['state'][]): RoomView =>
+  roomView({
+    messages: answers.flatMap((state, i): Message[] => [
+      { id: `q${i}`, role: 'user', text: 'Why?', state: 'done' },
+      { id: `a${i}`, role: 'assistant', text: 'So.', state },
+    ]),
+  })
 
 function keeper(save: (chat: Conversation) => Promise<void>): ChatKeeper {
   let id = 0

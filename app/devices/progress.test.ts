@@ -1,34 +1,13 @@
 import { describe, expect, it } from 'vitest'
+import { deviceView, roomView } from '../room/testing/views.ts'
 import type { DeviceState, DeviceView, RoomView } from '../room/types.ts'
 import { deviceFraction, RateMeter, roomProgress } from './progress.ts'
 import { statusWords } from './status.ts'
 
-const device = (state: DeviceState): DeviceView => ({
-  id: 'a',
-  name: 'Anna',
-  self: false,
-  coordinator: false,
-  engine: 'wasm',
-  memoryBudget: 1e9,
-  span: null,
-  starter: false,
-  state,
-  msPerLayer: null,
-  rttMs: null,
-  memoryUsed: 0,
-})
+const device = (state: DeviceState): DeviceView => deviceView({ state })
 
-const view = (devices: DeviceView[], status: RoomView['status']): RoomView => ({
-  status,
-  model: null,
-  epoch: null,
-  link: '',
-  code: '',
-  devices,
-  messages: [],
-  knocks: [],
-  notice: null,
-})
+const view = (devices: DeviceView[], status: RoomView['status']): RoomView =>
+  roomView({ status, devices })
 
 describe('roomProgress', () => {
   it('counts the phones that still download before those that load', () => {

@@ -1,34 +1,19 @@
 import { expect, it } from 'vitest'
+import { deviceView, roomView } from '../room/testing/views.ts'
 import type { DeviceView, RoomView } from '../room/types.ts'
 import { layersWords } from '../devices/words.ts'
 import { fitWords } from './fit.ts'
 
-const device: DeviceView = {
-  id: 'a',
-  name: 'Anna',
+const device = deviceView({
   self: true,
   coordinator: true,
-  engine: 'wasm',
   memoryBudget: 6e8,
   span: { from: 4, to: 12 },
   starter: true,
-  state: { kind: 'ready' },
-  msPerLayer: null,
-  rttMs: null,
-  memoryUsed: 0,
-}
-
-const view = (status: RoomView['status'], devices: DeviceView[]): RoomView => ({
-  status,
-  model: null,
-  epoch: null,
-  link: '',
-  code: '',
-  devices,
-  messages: [],
-  knocks: [],
-  notice: null,
 })
+
+const view = (status: RoomView['status'], devices: DeviceView[]): RoomView =>
+  roomView({ status, devices })
 
 it('says what is lent and what is missing', () => {
   const text = fitWords(view({ kind: 'short', missingBytes: 3e8 }, [device]))

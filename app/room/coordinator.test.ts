@@ -22,12 +22,18 @@ const facts = (change: Partial<Facts> = {}): Facts => ({
   engine: 'wasm',
   memoryBudget: 1e9,
   memoryUsed: 0,
+  memoryProbed: null,
+  mode: null,
   msPerLayer: 2,
+  msPerLayerPrefill: null,
   msStarter: 0,
-  links: ['a', 'b', 'c'].map((device) => ({ device, rttMs: 1 })),
+  lap: null,
+  links: ['a', 'b', 'c'].map((device) => ({ device, rttMs: 1, bytesPerMs: null })),
   state: { kind: 'idle' },
   prepared: null,
   running: 0,
+  battery: null,
+  visible: true,
   ...change,
 })
 
@@ -218,7 +224,7 @@ test('two devices that cannot reach each other are not in one ring', () => {
   desk.add('b')
   desk.run()
   desk.add('c')
-  desk.tell('c', { links: [{ device: 'a', rttMs: 1 }] })
+  desk.tell('c', { links: [{ device: 'a', rttMs: 1, bytesPerMs: null }] })
   desk.run()
   desk.now += 10 * JOIN_WAIT_MS
   expect(desk.run()).toEqual([])

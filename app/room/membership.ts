@@ -20,6 +20,24 @@ export interface Benched {
   readonly reason: string
 }
 
+/** Who takes no layers though it could, and why. */
+export interface LeftOut {
+  readonly device: string
+  /** One sentence for people; "it" is the device. */
+  readonly why: string
+}
+
+/** What was decided about layers, for people. */
+export interface Note {
+  /** Milliseconds since 1970, by the coordinator's clock. */
+  readonly at: number
+  /** One sentence. */
+  readonly text: string
+}
+
+/** As many notes are kept, the newest last. */
+export const MOST_NOTES = 16
+
 export interface RoomState {
   /**
    * Upper half: grows when devices are lost, by the number that remains, so that the larger
@@ -45,6 +63,9 @@ export interface RoomState {
   readonly missingBytes: number | null
   /** Devices that take no layers for now. */
   readonly benched: readonly Benched[]
+  /** By the newest plan. */
+  readonly leftOut: readonly LeftOut[]
+  readonly notes: readonly Note[]
 }
 
 export type RoomEvent =
@@ -63,7 +84,12 @@ export type RoomEvent =
       readonly gone: readonly string[]
       readonly salt: number
     }
-  | { readonly kind: 'plan'; readonly stages: readonly RingStage[] }
+  | {
+      readonly kind: 'plan'
+      readonly stages: readonly RingStage[]
+      readonly leftOut?: readonly LeftOut[]
+      readonly note?: Note
+    }
   | { readonly kind: 'activate'; readonly epoch: Epoch }
   | { readonly kind: 'short'; readonly missingBytes: number | null }
   | { readonly kind: 'bench'; readonly device: string; readonly reason: string }
@@ -93,6 +119,8 @@ export function foundRoom(
     next: null,
     missingBytes: null,
     benched: [],
+    leftOut: [],
+    notes: [],
   }
 }
 
@@ -137,6 +165,8 @@ function apply(state: RoomState, event: RoomEvent): RoomState {
         planNumber: number,
         next: { epoch, stages: event.stages },
         missingBytes: null,
+        leftOut: event.leftOut ?? [],
+        notes: noted(state.notes, event.note),
       }
     }
     case 'activate':
@@ -170,6 +200,10 @@ function join(state: RoomState, device: string, instance: string): RoomState {
     benched: without(state.benched, [device]),
     nextJoin: state.nextJoin + 1,
   }
+}
+
+function noted(notes: readonly Note[], note: Note | undefined): readonly Note[] {
+  return note ? [...notes, note].slice(-MOST_NOTES) : notes
 }
 
 function laterTerm(state: RoomState, remaining: number, salt: number): number {

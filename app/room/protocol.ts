@@ -4,9 +4,10 @@
  * wire was proven to be; no message names its own sender.
  */
 import * as v from 'valibot'
+import { MOST_NOTES } from './membership.ts'
 import { SLOTS } from './secret.ts'
 
-export const PROTOCOL_VERSION = 1
+export const PROTOCOL_VERSION = 2
 /** No message is longer, in UTF-16 units; checked before anything is parsed. */
 export const MAX_MESSAGE_LENGTH = 65_536
 
@@ -15,6 +16,11 @@ const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
 const word = v.pipe(count, v.maxValue(0xffff_ffff))
 const bytes = v.pipe(count, v.maxValue(2 ** 50))
 const milliseconds = v.pipe(v.number(), v.finite(), v.minValue(0), v.maxValue(1e9))
+const share = v.pipe(v.number(), v.minValue(0), v.maxValue(1))
+/** Of bulk data, bytes per ms. */
+const bandwidth = v.pipe(v.number(), v.finite(), v.gtValue(0), v.maxValue(1e9))
+/** Milliseconds since 1970. */
+const time = v.pipe(count, v.maxValue(8.64e15))
 const layer = v.pipe(count, v.maxValue(MAX_LAYERS))
 /** 128 bits, base64url. */
 const id = v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]{22}$/))
@@ -75,6 +81,16 @@ const state = v.pipe(
       v.maxLength(SLOTS),
       v.readonly(),
     ),
+    leftOut: v.pipe(
+      v.array(v.strictObject({ device: id, why: sentence })),
+      v.maxLength(SLOTS),
+      v.readonly(),
+    ),
+    notes: v.pipe(
+      v.array(v.strictObject({ at: time, text: sentence })),
+      v.maxLength(MOST_NOTES),
+      v.readonly(),
+    ),
   }),
   v.check(({ members, coordinator, nextJoin }) => {
     const ids = new Set(members.map((member) => member.device))
@@ -106,11 +122,27 @@ const facts = v.strictObject({
   engine: v.picklist(['wasm', 'webgpu']),
   memoryBudget: bytes,
   memoryUsed: bytes,
+  /** What a probe could get when the page was opened; null where it was not asked. */
+  memoryProbed: v.nullable(bytes),
+  /** How it keeps its weights; null before it has any. */
+  mode: v.nullable(v.picklist(['dense', 'lean', 'packed'])),
+  /** Running estimates from its own work: one token through one layer; */
   msPerLayer: v.nullable(milliseconds),
+  /** one row of a prompt through one layer; */
+  msPerLayerPrefill: v.nullable(milliseconds),
+  /** embedding, head and sampling of one token. */
   msStarter: v.nullable(milliseconds),
-  /** Devices to which its frames channel is open, with the round trip in ms. */
+  /** On the starter: the newest laps under a plan, while one answer ran. */
+  lap: v.nullable(v.strictObject({ epoch, ms: milliseconds })),
+  /** Devices to which its frames channel is open: round trip, and bandwidth from there. */
   links: v.pipe(
-    v.array(v.strictObject({ device: id, rttMs: v.nullable(milliseconds) })),
+    v.array(
+      v.strictObject({
+        device: id,
+        rttMs: v.nullable(milliseconds),
+        bytesPerMs: v.nullable(bandwidth),
+      }),
+    ),
     v.maxLength(SLOTS),
     v.readonly(),
   ),
@@ -121,6 +153,10 @@ const facts = v.strictObject({
   ),
   /** Answers that it waits for. */
   running: v.pipe(count, v.maxValue(1000)),
+  /** Null where the browser does not tell. */
+  battery: v.nullable(v.strictObject({ level: share, charging: v.boolean() })),
+  /** Whether the page is looked at; browsers slow hidden ones down. */
+  visible: v.boolean(),
 })
 
 const empty = {}

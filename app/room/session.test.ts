@@ -2,6 +2,7 @@ import { setMaxListeners } from 'node:events'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { NetworkError, type Network } from './link.ts'
 import { MAX_MALFORMED } from './mesh.ts'
+import { PROTOCOL_VERSION } from './protocol.ts'
 import { createRoom } from './rooms.ts'
 import type { Session } from './session.ts'
 import { slotIds, parseLink, SLOTS } from './secret.ts'
@@ -274,7 +275,7 @@ describe('hostile', () => {
     wire.send(
       JSON.stringify({
         type: 'hello',
-        version: 1,
+        version: PROTOCOL_VERSION,
         device: 'A'.repeat(22),
         instance: `00000000a-${'A'.repeat(11)}`,
         nonce: 'A'.repeat(22),

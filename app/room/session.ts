@@ -44,6 +44,8 @@ export interface RoomOptions {
   readonly name: string
   /** Bytes that it lends at most. */
   readonly memoryBudget: number
+  /** Bytes that a probe could get, or null. */
+  readonly memoryProbed?: number | null
   readonly engine: 'auto' | 'wasm' | 'webgpu'
   readonly threads: number
   /** Cut folder of the model, for a room that is opened here. */
@@ -128,12 +130,18 @@ export class Session extends EventTarget implements RoomSession {
       engine: options.engine === 'webgpu' ? 'webgpu' : 'wasm',
       memoryBudget: Math.max(0, Math.floor(options.memoryBudget)),
       memoryUsed: 0,
+      memoryProbed: options.memoryProbed ?? null,
+      mode: null,
       msPerLayer: null,
+      msPerLayerPrefill: null,
       msStarter: null,
+      lap: null,
       links: [],
       state: { kind: 'joining' },
       prepared: null,
       running: 0,
+      battery: null,
+      visible: true,
     }
     this.#replica = new Replica(
       {
@@ -411,7 +419,11 @@ export class Session extends EventTarget implements RoomSession {
       const old = known.find((link) => link.device === device)?.rttMs ?? null
       const still =
         old !== null && rttMs !== null && Math.abs(rttMs - old) < 2 + old * 0.25
-      return { device, rttMs: still ? old : rttMs === null ? null : round(rttMs) }
+      return {
+        device,
+        bytesPerMs: null,
+        rttMs: still ? old : rttMs === null ? null : round(rttMs),
+      }
     })
     this.#replica.tell({ links })
   }

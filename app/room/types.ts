@@ -3,7 +3,10 @@
  * event; elements only read it.
  */
 import type { ChatMessage } from '../../workers/text/types.ts'
+import type { Note } from './membership.ts'
 import type { AnswerStats, Epoch, Sampling } from '../../workers/ring/types.ts'
+
+export type { Note }
 
 export interface DeviceView {
   readonly id: string
@@ -18,11 +21,33 @@ export interface DeviceView {
   /** Holds embedding and head. */
   readonly starter: boolean
   readonly state: DeviceState
-  /** Measured for one token through one layer; null until measured. */
+  /** One sentence where the plan has no layers for it though it could take some. */
+  readonly leftOut: string | null
+  /** Running estimates from its own work, null until measured: one token through a layer; */
   readonly msPerLayer: number | null
+  /** one row of a prompt through a layer; */
+  readonly msPerLayerPrefill: number | null
+  /** one token through its stage, on the starter with embedding and head. */
+  readonly stageMs: number | null
   /** To this device; null for itself or until measured. */
   readonly rttMs: number | null
+  /** To the other devices, as it measures them. */
+  readonly links: readonly LinkView[]
   readonly memoryUsed: number
+  /** Bytes that a probe could get when the page was opened, or null. */
+  readonly memoryProbed: number | null
+  /** Null where the browser does not tell. */
+  readonly battery: { readonly level: number; readonly charging: boolean } | null
+  /** Whether its page is looked at; browsers slow hidden ones down. */
+  readonly visible: boolean
+}
+
+export interface LinkView {
+  readonly device: string
+  /** Round trip; null until measured. */
+  readonly rttMs: number | null
+  /** Bytes per ms that come from there; null until measured. */
+  readonly bytesPerMs: number | null
 }
 
 export type DeviceState =
@@ -70,6 +95,10 @@ export interface RoomView {
   /** Six letters that only knock. */
   readonly code: string
   readonly devices: readonly DeviceView[]
+  /** Median of the newest laps under today's plan, while one answer ran; or null. */
+  readonly lapMs: number | null
+  /** What was decided about layers and why, the newest last; at most 16. */
+  readonly notes: readonly Note[]
   readonly messages: readonly Message[]
   readonly knocks: readonly Knock[]
   /** The newest thing that people should know, in one sentence. */

@@ -1,6 +1,6 @@
 /** What the screens see, made from what the session knows. Pure. */
 import type { Manifest } from '../../model-split/manifest.ts'
-import type { Epoch } from '../../workers/ring/types.ts'
+import type { Epoch, RingStage } from '../../workers/ring/types.ts'
 import { isWhole, memberOf, sameEpoch, type RoomState } from './membership.ts'
 import type { Facts } from './protocol.ts'
 import type { DeviceView, Knock, Message, RoomStatus, RoomView } from './types.ts'
@@ -37,6 +37,8 @@ export function viewOf(known: Known): RoomView {
     devices: state
       ? state.members.map(({ device }) => deviceOf(known, state, device))
       : [],
+    lapMs: lapOf(known),
+    notes: state?.notes ?? [],
     messages,
     knocks,
     notice,
@@ -58,6 +60,19 @@ function statusOf({ self, closed, state, active }: Known): RoomStatus {
   return { kind: 'preparing' }
 }
 
+function lapOf({ state, facts }: Known): number | null {
+  const plan = state?.active
+  const lap = plan && facts.get(plan.stages[0]?.device ?? '')?.lap
+  return lap && sameEpoch(lap.epoch, plan.epoch) ? lap.ms : null
+}
+
+/** One token through a stage as its device measures itself. */
+function stageMs(stage: RingStage, starter: boolean, facts: Facts): number | null {
+  const { msPerLayer, msStarter } = facts
+  if (msPerLayer === null) return null
+  return msPerLayer * (stage.to - stage.from) + (starter ? (msStarter ?? 0) : 0)
+}
+
 function deviceOf(known: Known, state: RoomState, device: string): DeviceView {
   const facts = known.facts.get(device)
   const plan = state.active && isWhole(state, state.active) ? state.active : state.next
@@ -75,8 +90,17 @@ function deviceOf(known: Known, state: RoomState, device: string): DeviceView {
     state: benched
       ? { kind: 'failed', message: benched.reason }
       : (facts?.state ?? { kind: 'joining' }),
+    leftOut: stage
+      ? null
+      : (state.leftOut.find((one) => one.device === device)?.why ?? null),
     msPerLayer: facts?.msPerLayer ?? null,
+    msPerLayerPrefill: facts?.msPerLayerPrefill ?? null,
+    stageMs: stage && facts ? stageMs(stage, plan?.stages[0] === stage, facts) : null,
     rttMs: known.rtt(device),
+    links: facts?.links ?? [],
     memoryUsed: facts?.memoryUsed ?? 0,
+    memoryProbed: facts?.memoryProbed ?? null,
+    battery: facts?.battery ?? null,
+    visible: facts?.visible ?? true,
   }
 }

@@ -7,6 +7,7 @@ const LAYERS = 30
 export function phone(index: number, of: number, state: DeviceState): DeviceView {
   const from = Math.round((index * LAYERS) / of)
   const to = Math.round(((index + 1) * LAYERS) / of)
+  const msPerLayer = state.kind === 'ready' ? (index === 1 ? 6.4 : 1.8 + index) : null
   return {
     id: `phone-${index}`,
     name: NAMES[index] ?? `Phone ${index + 1}`,
@@ -17,9 +18,20 @@ export function phone(index: number, of: number, state: DeviceState): DeviceView
     span: state.kind === 'joining' ? null : { from, to },
     starter: index === 0,
     state,
-    msPerLayer: state.kind === 'ready' ? (index === 1 ? 6.4 : 1.8 + index) : null,
+    leftOut: null,
+    msPerLayer,
+    msPerLayerPrefill: msPerLayer && msPerLayer / 4,
+    stageMs: msPerLayer && msPerLayer * (to - from),
     rttMs: index === 0 ? null : 4 + index * 3,
+    links: Array.from({ length: of }, (_, other) => ({
+      device: `phone-${other}`,
+      rttMs: 4 + (index + other) * 2,
+      bytesPerMs: 8000 - 1000 * (index + other),
+    })).filter((_, other) => other !== index),
     memoryUsed: state.kind === 'ready' ? (to - from) * 4.6e6 : 0,
+    memoryProbed: 1.4e9,
+    battery: index === 2 ? { level: 0.18, charging: false } : null,
+    visible: true,
   }
 }
 
@@ -30,6 +42,14 @@ export const BASE: RoomView = {
   link: `${location.origin}/#room=vJ3mZk0qT7uYw2pXcA9e-Q`,
   code: 'KLMWRT',
   devices: [0, 1, 2].map((index) => phone(index, 3, { kind: 'ready' })),
+  lapMs: 117,
+  notes: [
+    { at: Date.now() - 90_000, text: 'Dealt layers 0–29 to Anna, Ben and Cleo.' },
+    {
+      at: Date.now() - 20_000,
+      text: 'Moved layers 12–14 from Anna to Ben: Anna slowed down 3 times.',
+    },
+  ],
   messages: [],
   knocks: [],
   notice: null,
