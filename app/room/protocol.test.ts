@@ -55,6 +55,15 @@ test('a state must make sense', () => {
         ],
       },
     },
+    ...[[], [4], [5, 4], [0, 0], [0.5], [-1]].map((hold) => ({
+      active: {
+        ...state.active,
+        stages: [
+          { device: ID_A, from: 0, to: 4 },
+          { device: ID_B, from: 4, to: 8, hold },
+        ],
+      },
+    })),
     { term: 2 ** 32 },
     { term: -1 },
     { members: Array.from({ length: 17 }, () => a) },

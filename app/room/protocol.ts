@@ -37,10 +37,27 @@ const digits = v.pipe(v.string(), v.regex(/^[0-9]{6}$/))
 
 const epoch = v.strictObject({ term: word, number: word })
 
+/** Indices of layers, ascending. */
+const overlap = v.pipe(
+  v.array(layer),
+  v.minLength(1),
+  v.maxLength(MAX_LAYERS),
+  v.check((layers) => layers.every((at, i) => i === 0 || at > (layers[i - 1] ?? at))),
+  v.readonly(),
+)
+
+const stage = v.pipe(
+  v.strictObject({ device: id, from: layer, to: layer, hold: v.exactOptional(overlap) }),
+  v.check(
+    ({ from, to, hold = [] }) => hold.every((at) => at < from || at >= to),
+    'What a stage holds besides its span lies outside of it.',
+  ),
+)
+
 const plan = v.strictObject({
   epoch,
   stages: v.pipe(
-    v.array(v.strictObject({ device: id, from: layer, to: layer })),
+    v.array(stage),
     v.minLength(1),
     v.maxLength(SLOTS),
     v.check((stages) => {

@@ -32,16 +32,21 @@ export interface RingOptions {
 /** What this device lends to a plan. */
 export interface Part {
   readonly engine: Engine
+  /** Of the engine: what it loaded for this plan. */
+  readonly layout: number
   /** Bytes that caches may take. */
   readonly cacheBudget: number
   /** Longest sequence that the caches hold here. */
   readonly context: number
   /** The engine failed for good; a new plan must bring another. */
   readonly onBroken?: () => void
+  /** Nothing is run under this plan any more: the layout may be unloaded. */
+  readonly onEnded?: () => void
 }
 
 interface Active {
   readonly plan: RingPlan
+  readonly part: Part | null
   readonly routes: Routes | null
   readonly node: StageNode | null
   readonly starter: Starter | null
@@ -124,7 +129,8 @@ export class Ring {
       routes && part && node && routes.starter === self
         ? this.#starterOf(routes, part, node)
         : null
-    this.#active = { plan, routes, node, starter, neighbours: neighboursOf(routes) }
+    const neighbours = neighboursOf(routes)
+    this.#active = { plan, part, routes, node, starter, neighbours }
     this.#replayHeld()
     this.#asker.resume()
   }
@@ -135,6 +141,7 @@ export class Ring {
     this.#active = null
     active?.starter?.close()
     active?.node?.close()
+    active?.part?.onEnded?.()
     if (active) this.#asker.lost()
   }
 
@@ -161,11 +168,12 @@ export class Ring {
     return this.#active?.plan.stages[0]?.device ?? null
   }
 
-  #node(routes: Routes, { engine, cacheBudget, onBroken }: Part): StageNode {
+  #node(routes: Routes, { engine, layout, cacheBudget, onBroken }: Part): StageNode {
     const { scheduler, clock, onRun } = this.#options
     return new StageNode({
       routes,
       engine,
+      layout,
       scheduler,
       cacheBudget,
       send: (device, frame) => this.#send(device, frame),

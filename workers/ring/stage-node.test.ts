@@ -21,6 +21,7 @@ async function secondStage(residual = false) {
   const engine = new FakeEngine()
   const spans = routes.spans.map(({ span }) => span)
   await engine.load({
+    layout: 1,
     manifest,
     reader: { file: unread, shard: unread },
     spans,
@@ -30,6 +31,7 @@ async function secondStage(residual = false) {
   const node = new StageNode({
     routes,
     engine,
+    layout: 1,
     scheduler: new Scheduler(),
     cacheBudget: 1e9,
     send: (device, frame) => sent.push({ device, frame }) > 0,

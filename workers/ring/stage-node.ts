@@ -30,6 +30,7 @@ export interface ChunkHeader {
 export interface NodeOptions {
   readonly routes: Routes
   readonly engine: Engine
+  readonly layout: number
   readonly scheduler: Scheduler
   /** Bytes that caches may take. */
   readonly cacheBudget: number
@@ -182,7 +183,7 @@ export class StageNode {
   }
 
   async #run(chunk: Chunk): Promise<void> {
-    const { engine, routes, now } = this.#options
+    const { engine, layout, routes, now } = this.#options
     const kept = this.#sequences.get(chunk.sequence)
     const own = routes.spans[chunk.span]
     if (this.#closed || !kept || !own || kept.attempt !== chunk.attempt) return
@@ -196,7 +197,7 @@ export class StageNode {
     try {
       this.#makeRoom(sequence)
       const { span, inputs, ids } = chunk
-      const step = { span, sequence, position, rows, inputs }
+      const step = { layout, span, sequence, position, rows, inputs }
       const outputs = await engine.run(ids ? { ...step, ids } : step)
       this.#options.onRun?.(span, rows, now() - began)
       if (own.hasCaches) kept.lineage.wrote(position, rows, attempt)
@@ -204,14 +205,15 @@ export class StageNode {
       if (!this.#sequences.has(sequence)) engine.drop(sequence)
       else if (kept.attempt === attempt) this.#give(own, chunk, outputs)
     } catch (error) {
-      kept.lineage.truncate(Math.min(position, engine.length(sequence)))
+      kept.lineage.truncate(Math.min(position, engine.length(sequence, layout)))
       this.#fail(chunk, kept, error)
     }
   }
 
   #continues(lineage: Lineage, { sequence, position, base }: Chunk): boolean {
     // The engine may have dropped rows on its own (recurrent states, evictions).
-    lineage.truncate(this.#options.engine.length(sequence))
+    const { engine, layout } = this.#options
+    lineage.truncate(engine.length(sequence, layout))
     return lineage.continues(position, base)
   }
 
@@ -275,12 +277,12 @@ export class StageNode {
   }
 
   #makeRoom(current: number): void {
-    const { engine, cacheBudget } = this.#options
+    const { engine, layout, cacheBudget } = this.#options
     for (const sequence of [...this.#sequences.keys()]) {
       if (engine.memory().caches <= cacheBudget) return
       if (sequence !== current) this.#evict(sequence)
     }
-    if (engine.memory().caches > cacheBudget && engine.length(current) > 0)
+    if (engine.memory().caches > cacheBudget && engine.length(current, layout) > 0)
       throw new StageError(
         'out-of-memory',
         'The chat is longer than this phone can hold.',

@@ -19,6 +19,8 @@ export interface RingStage {
   /** Layers only; the first stage also holds embedding and head. May be empty there. */
   readonly from: number
   readonly to: number
+  /** Overlap: layers outside the span, ascending, that are loaded as well but run in no lap. */
+  readonly hold?: readonly number[]
 }
 
 /** Spans that a stage loads: its layers, and on the starter embedding and head. */

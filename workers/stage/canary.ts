@@ -10,6 +10,7 @@ import type { Engine, EngineKind, TensorData } from './types.ts'
 
 export interface CanaryOptions {
   readonly engine: Engine
+  readonly layout: number
   readonly manifest: Manifest
   /** Bytes of golden.bin. */
   readonly golden: Uint8Array
@@ -62,7 +63,7 @@ export function toleranceFor(kind: EngineKind, dtype: Dtype, quantised: boolean)
  * @throws StageError where a run fails. Numbers that differ are a verdict, not an error.
  */
 export async function runCanary(options: CanaryOptions): Promise<CanaryVerdict> {
-  const { engine, manifest, spans } = options
+  const { engine, layout, manifest, spans } = options
   const golden = new Golden(manifest, options.golden)
   const quantised = Object.values(manifest.blobs).some(
     (blob) => blob.quantised.length > 0,
@@ -93,6 +94,7 @@ export async function runCanary(options: CanaryOptions): Promise<CanaryVerdict> 
       const inputs = new Map(read.map((name) => [name, golden.rows(name, repeat)]))
       const ids = span.embed ? { ids: repeat.map((i) => golden.ids[i] ?? 0) } : {}
       return engine.run({
+        layout,
         span: index,
         sequence: WIDE,
         position: from,
@@ -126,9 +128,10 @@ export async function runCanary(options: CanaryOptions): Promise<CanaryVerdict> 
         options.signal?.throwIfAborted()
         const inputs = new Map(read.map((name) => [name, golden.border(name, from, to)]))
         const ids = span.embed ? { ids: golden.ids.slice(from, to) } : {}
-        const step = { span: index, sequence: SEQUENCE, position: from, rows: to - from }
+        const place = { layout, span: index, sequence: SEQUENCE }
         const start = options.clock()
-        const found = await engine.run({ ...step, inputs, ...ids })
+        const step = { ...place, position: from, rows: to - from, inputs, ...ids }
+        const found = await engine.run(step)
         const ms = options.clock() - start
         for (const name of names)
           compare(name, found.get(name), golden.border(name, from, to))

@@ -56,6 +56,7 @@ class Chain {
         if (tensor) inputs.set(name, tensor)
       }
       const step: Step = {
+        layout: 1,
         span: index,
         sequence,
         position,
@@ -102,7 +103,7 @@ export function engineChecks(options: SuiteOptions): EngineCheck[] {
   ) => {
     const engine = await create()
     try {
-      await engine.load({ manifest, reader, spans, mode })
+      await engine.load({ layout: 1, manifest, reader, spans, mode })
       await use(new Chain(engine, manifest, spans))
     } finally {
       await engine.release()
@@ -147,7 +148,7 @@ export function engineChecks(options: SuiteOptions): EngineCheck[] {
       pieces = await chain.logits(2, 4, ids.slice(4, 6))
       pieces = await chain.logits(2, 6, ids.slice(6))
       near(pieces, atOnce, ownTolerance)
-      equal(chain.engine.length(2), 9, 'rows')
+      equal(chain.engine.length(2, 1), 9, 'rows')
     }),
     check(
       'rolling back and going on gives what it gave before',
@@ -158,11 +159,11 @@ export function engineChecks(options: SuiteOptions): EngineCheck[] {
         const before = await chain.logits(1, 0, ids)
         await chain.logits(1, 8, [5 % manifest.vocabulary, 7 % manifest.vocabulary])
         chain.engine.truncate(1, 6)
-        equal(chain.engine.length(1), 6, 'rows after truncate')
+        equal(chain.engine.length(1, 1), 6, 'rows after truncate')
         near(await chain.logits(1, 6, ids.slice(6)), before, ownTolerance)
         // A step at an earlier position rolls back by itself.
         near(await chain.logits(1, 3, ids.slice(3)), before, ownTolerance)
-        equal(chain.engine.length(1), 8, 'rows after rolling back')
+        equal(chain.engine.length(1, 1), 8, 'rows after rolling back')
       },
     ),
     check('sequences do not see each other', ring, async (chain) => {
@@ -208,7 +209,7 @@ export function engineChecks(options: SuiteOptions): EngineCheck[] {
       engine.drop(1)
       engine.drop(99)
       equal(engine.memory().caches, 0, 'caches after')
-      equal(engine.length(1), 0, 'rows after')
+      equal(engine.length(1, 1), 0, 'rows after')
       near(await chain.logits(1, 0, ids), first, 0)
     }),
     check('a gap is refused and the sequence goes on', [whole], async (chain) => {
@@ -223,7 +224,8 @@ export function engineChecks(options: SuiteOptions): EngineCheck[] {
       )
     }),
     check('wrong input is refused with a sentence', ring, async ({ engine }) => {
-      const step = { span: 0, sequence: 1, position: 0, rows: 2, inputs: new Map() }
+      const start = { layout: 1, span: 0, sequence: 1, position: 0 }
+      const step = { ...start, rows: 2, inputs: new Map() }
       const refuse = (wrong: object) =>
         refused('bad-input', () => engine.run({ ...step, ...wrong }))
       await refuse({})
@@ -255,14 +257,21 @@ export function engineChecks(options: SuiteOptions): EngineCheck[] {
         const engine = await create()
         const seen: LoadProgress[] = []
         const onProgress = (progress: LoadProgress) => void seen.push(progress)
-        await engine.load({ manifest, reader, spans: ring, mode, onProgress })
+        await engine.load({ layout: 1, manifest, reader, spans: ring, mode, onProgress })
         equal(seen.at(-1)?.loadedBytes, seen.at(-1)?.totalBytes, 'bytes at the end')
         await engine.release()
         const other = await create()
         const stop = new AbortController()
         stop.abort()
         await refused('aborted', () =>
-          other.load({ manifest, reader, spans: ring, mode, signal: stop.signal }),
+          other.load({
+            layout: 1,
+            manifest,
+            reader,
+            spans: ring,
+            mode,
+            signal: stop.signal,
+          }),
         )
         await other.release()
       },
@@ -271,11 +280,12 @@ export function engineChecks(options: SuiteOptions): EngineCheck[] {
       name: 'after release it holds nothing and refuses to run',
       run: async () => {
         const engine = await create()
-        await engine.load({ manifest, reader, spans: [whole], mode })
+        await engine.load({ layout: 1, manifest, reader, spans: [whole], mode })
         await engine.release()
         const { weights, caches } = engine.memory()
         equal(weights + caches, 0, 'bytes')
         const step = {
+          layout: 1,
           span: 0,
           sequence: 1,
           position: 0,

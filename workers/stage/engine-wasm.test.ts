@@ -72,11 +72,11 @@ describe.each(models)('$name on WASM', ({ name, modes, model }) => {
       const { manifest, reader } = model
       const engine = await create()
       const spans = [{ from: 0, to: manifest.layers, embed: true, head: true }]
-      await engine.load({ manifest, reader, spans, mode })
+      await engine.load({ layout: 1, manifest, reader, spans, mode })
       const golden = await reader.file(manifest.golden.file)
       let now = 0
       const verdict = await runCanary({
-        ...{ engine, manifest, golden, spans },
+        ...{ engine, layout: 1, manifest, golden, spans },
         clock: () => now++,
       })
       expect(verdict).toMatchObject({ kind: 'ok' })
@@ -84,7 +84,7 @@ describe.each(models)('$name on WASM', ({ name, modes, model }) => {
       expect(verdict.msPerLayer * manifest.layers + (verdict.msStarter ?? 0)).toBeCloseTo(
         1,
       )
-      expect(engine.length(-1)).toBe(0)
+      expect(engine.length(-1, 1)).toBe(0)
       await engine.release()
     })
   })

@@ -26,6 +26,7 @@ interface Part<Kept> {
 }
 
 interface LoadedSpan<Kept> {
+  readonly span: Span
   readonly parts: readonly Part<Kept>[]
   readonly outputs: readonly string[]
   readonly hasCaches: boolean
@@ -43,6 +44,7 @@ interface Sequence<Kept> {
 }
 
 interface Loaded<Kept> {
+  readonly layout: number
   readonly manifest: Manifest
   readonly spans: readonly LoadedSpan<Kept>[]
   readonly weights: number
@@ -130,12 +132,34 @@ export class StageEngine<Kept> implements Engine {
     return known
   }
 
-  length(sequence: number): number {
-    const spans = this.#loaded?.spans ?? []
+  length(sequence: number, layout: number): number {
+    const spans = this.#loaded?.layout === layout ? this.#loaded.spans : []
     const cached = spans.filter((span) => span.hasCaches)
     if (cached.length > 0)
       return Math.min(...cached.map((span) => span.sequences.get(sequence)?.length ?? 0))
     return Math.max(0, ...spans.map((span) => span.sequences.get(sequence)?.length ?? 0))
+  }
+
+  async unload(layout: number): Promise<void> {
+    const loaded = this.#loaded
+    if (loaded?.layout !== layout) return
+    this.#loaded = null
+    await releaseAll(loaded)
+  }
+
+  rows(sequence: number, layer: number): number {
+    for (const { span, sequences } of this.#loaded?.spans ?? [])
+      if (layer >= span.from && layer < span.to)
+        return sequences.get(sequence)?.length ?? 0
+    return 0
+  }
+
+  exportRows(): Promise<TensorData[]> {
+    return Promise.reject(new StageError('internal', 'This engine copies no rows yet.'))
+  }
+
+  importRows(): Promise<void> {
+    return Promise.reject(new StageError('internal', 'This engine copies no rows yet.'))
   }
 
   truncate(sequence: number, length: number): void {
@@ -219,7 +243,7 @@ export class StageEngine<Kept> implements Engine {
       throw error
     }
     const weights = sum(tied && both ? [both, ...apart] : parts.flat(), mode)
-    return { manifest, spans, weights }
+    return { layout: options.layout, manifest, spans, weights }
   }
 
   /** A starter whose ends share weights has its embedding in a part of its own. */
@@ -270,7 +294,8 @@ export class StageEngine<Kept> implements Engine {
   /** Refuses what cannot run, before anything is computed. */
   #check(step: Step): { manifest: Manifest; span: LoadedSpan<Kept>; size: RunSize } {
     const manifest = this.#loaded?.manifest
-    const span = this.#loaded?.spans[step.span]
+    const span =
+      this.#loaded?.layout === step.layout ? this.#loaded.spans[step.span] : undefined
     if (!manifest || !span)
       throw badInput('This device does not run that part of the model')
     const { position, rows } = step
@@ -311,6 +336,7 @@ function loadedSpan<Kept>(
   const caches = parts.flatMap(({ linked }) => linked.caches)
   const outputs = outputsOf(manifest, span)
   return {
+    span,
     parts,
     outputs: span.head ? [...outputs, manifest.logits.name] : outputs,
     hasCaches: caches.length > 0,

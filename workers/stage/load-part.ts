@@ -59,6 +59,9 @@ const MODES: Readonly<Record<EngineKind, readonly WeightMode[]>> = {
   webgpu: ['packed', 'lean', 'dense'],
 }
 
+/** Of an engine that holds one plan. */
+export const LAYOUT = 1
+
 const costsOf = new WeakMap<Manifest, ModelCosts>()
 
 /**
@@ -144,10 +147,19 @@ async function loadEngine(
   signal.throwIfAborted()
   const engine = await parts.engine(kind, threads)
   try {
-    await engine.load({ manifest, reader, spans, mode, onProgress, signal })
+    await engine.load({
+      layout: LAYOUT,
+      manifest,
+      reader,
+      spans,
+      mode,
+      onProgress,
+      signal,
+    })
     const golden = await reader.file(manifest.golden.file)
     const clock = (): number => parts.clock.now()
-    const verdict = await runCanary({ engine, manifest, golden, spans, clock, signal })
+    const subject = { engine, layout: LAYOUT, manifest, golden, spans }
+    const verdict = await runCanary({ ...subject, clock, signal })
     if (verdict.kind !== 'ok') throw new StageError('wrong-result', verdict.message)
     return { engine, figures: verdict }
   } catch (error) {

@@ -7,7 +7,13 @@ import { Ring } from '../ring/ring.ts'
 import { Scheduler } from '../ring/scheduler.ts'
 import type { AnswerEvent, Ask, Epoch, RingPlan } from '../ring/types.ts'
 import type { OpenOptions, PrepareReport, StageApi, StageStats } from './api.ts'
-import { loadPart, partOf, type LoadedPart, type StageParts } from './load-part.ts'
+import {
+  LAYOUT,
+  loadPart,
+  partOf,
+  type LoadedPart,
+  type StageParts,
+} from './load-part.ts'
 import { Mutex } from './stage-errors.ts'
 import { StageError, type LoadProgress } from './types.ts'
 
@@ -126,7 +132,7 @@ export class StageService implements StageApi {
       const cacheBudget = Math.max(LEAST_CACHE_BYTES, free)
       const context = rowBytes > 0 ? Math.floor(cacheBudget / rowBytes) : Infinity
       const onBroken = (): void => void this.#broken.add(part)
-      ring.activate(plan, { engine, cacheBudget, context, onBroken })
+      ring.activate(plan, { engine, layout: LAYOUT, cacheBudget, context, onBroken })
     } else ring.activate(plan, null)
     if (old?.part && old.part !== part) await old.part.engine.release()
   }

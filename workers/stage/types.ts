@@ -27,9 +27,11 @@ export interface LoadProgress {
 }
 
 export interface LoadOptions {
+  /** Number of the layout, chosen by the caller; not one that is loaded. */
+  readonly layout: number
   readonly manifest: Manifest
   readonly reader: ShardReader
-  /** One session each; a device holds one span, the starter also the head. */
+  /** A device holds one span, the starter also the head. */
   readonly spans: readonly Span[]
   readonly mode: WeightMode
   readonly onProgress?: (progress: LoadProgress) => void
@@ -38,7 +40,8 @@ export interface LoadOptions {
 
 /** One run of one span: S new rows of one sequence. */
 export interface Step {
-  /** Index in `LoadOptions.spans`. */
+  readonly layout: number
+  /** Index in `LoadOptions.spans` of the layout. */
   readonly span: number
   readonly sequence: number
   /**
@@ -53,17 +56,51 @@ export interface Step {
   readonly inputs: ReadonlyMap<string, TensorData>
 }
 
-/** Runs spans on one runtime. One call at a time: callers queue (see ring/scheduler). */
+/**
+ * Runs spans of one model on one runtime. The spans of one plan are a **layout**; layouts come
+ * and go while the engine lives, and share weights and caches of the layers they have in
+ * common. Calls that compute or copy queue up by themselves.
+ */
 export interface Engine {
   readonly kind: EngineKind
+  /** Loads what no other layout holds yet. Nothing changes where it throws. */
   load(options: LoadOptions): Promise<void>
+  /** Lets go of a layout: weights and caches that no other one needs are freed. */
+  unload(layout: number): Promise<void>
   /** Border tensors that the span gives, by name; with the head also the logits, last row. */
   run(step: Step): Promise<Map<string, TensorData>>
-  /** Rows in the caches of a sequence (0 if unknown). */
-  length(sequence: number): number
+  /** Rows that the caches of all the layout's layers hold (0 if unknown, or without layers). */
+  length(sequence: number, layout: number): number
+  /** In all layouts; a layer that cannot go back forgets the sequence. */
   truncate(sequence: number, length: number): void
+  /** In all layouts. */
   drop(sequence: number): void
-  /** Bytes held: weights and caches. */
+  /** Rows that the caches of one layer hold (0 if unknown). */
+  rows(sequence: number, layer: number): number
+  /**
+   * Copies rows `[from, to)` of a layer's caches, in the manifest's order. A cache without rows
+   * (a recurrent state) comes whole, and only where `to` is the layer's newest row.
+   * @throws StageError `gap` where these rows are not here, `bad-input`.
+   */
+  exportRows(
+    sequence: number,
+    layer: number,
+    from: number,
+    to: number,
+  ): Promise<TensorData[]>
+  /**
+   * Writes rows `[from, from + rows)` of a layer, as exported; what came after them is dropped.
+   * @throws StageError `gap` where rows before them are missing, `bad-input` where the tensors
+   * are not what the manifest says or no layout has the layer.
+   */
+  importRows(
+    sequence: number,
+    layer: number,
+    from: number,
+    rows: number,
+    tensors: readonly TensorData[],
+  ): Promise<void>
+  /** Bytes held: weights and caches of all layouts. */
   memory(): { weights: number; caches: number }
   release(): Promise<void>
 }

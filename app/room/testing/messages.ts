@@ -32,7 +32,7 @@ export const SAMPLES: { readonly [T in Message['type']]: Message & { type: T } }
         epoch,
         stages: [
           { device: ID_A, from: 0, to: 4 },
-          { device: ID_B, from: 4, to: 8 },
+          { device: ID_B, from: 4, to: 8, hold: [2, 3] },
         ],
       },
       next: null,

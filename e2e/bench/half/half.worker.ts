@@ -27,7 +27,7 @@ const half = {
       file: bytes,
       shard: (sha256: string) => bytes(`shards/${sha256}.bin`),
     }
-    await engine.load({ manifest, reader, spans, mode: 'dense' })
+    await engine.load({ layout: 1, manifest, reader, spans, mode: 'dense' })
     loaded = { engine, manifest, spans }
   },
 
@@ -47,6 +47,7 @@ const half = {
         const inputs = inputsFor(span, size.rows, size.past)
         const ids = spans[span]?.embed ? { ids: new Array<number>(rows).fill(7) } : {}
         await engine.run({
+          layout: 1,
           span,
           sequence: 1,
           position: size.past,

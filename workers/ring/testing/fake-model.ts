@@ -5,6 +5,7 @@
  */
 import type { Affine, Manifest } from '../../../model-split/manifest.ts'
 import { inputsOf, outputsOf, segmentsOf } from '../../../model-split/span.ts'
+import { Mutex } from '../../stage/stage-errors.ts'
 import {
   StageError,
   type Engine,
@@ -124,35 +125,98 @@ export class FakeEngine implements Engine {
   pace: () => Promise<void> = () => Promise.resolve()
   /** Thrown by the next run. */
   nextError: StageError | null = null
-  #loaded: LoadOptions | null = null
+  readonly #layouts = new Map<number, LoadOptions>()
+  readonly #work = new Mutex()
   /** What runs now. */
   running: RunRecord | null = null
   readonly #caches = new Map<number, Caches>()
 
   load(options: LoadOptions): Promise<void> {
-    this.#loaded = options
+    if (this.#layouts.has(options.layout)) throw new Error('that layout is loaded')
+    this.#layouts.set(options.layout, options)
     return Promise.resolve()
+  }
+
+  unload(layout: number): Promise<void> {
+    return this.#work.run(() => {
+      this.#layouts.delete(layout)
+      const needed = new Set([...this.#layouts.keys()].flatMap((l) => this.#layers(l)))
+      for (const caches of this.#caches.values())
+        for (const segment of caches.keys())
+          if (!needed.has(segment - 1)) caches.delete(segment)
+      return Promise.resolve()
+    })
   }
 
   async run(step: Step): Promise<Map<string, TensorData>> {
     if (this.running) throw new Error('two runs at a time')
     const { sequence, span, position, rows } = step
-    this.running = { sequence, span, position, rows }
-    this.runs.push(this.running)
-    try {
-      await this.pace()
-      const error = this.nextError
-      this.nextError = null
-      if (error) throw error
-      return this.#compute(step)
-    } finally {
-      this.running = null
-    }
+    const running = { sequence, span, position, rows }
+    this.running = running
+    this.runs.push(running)
+    return this.#work.run(async () => {
+      try {
+        await this.pace()
+        const error = this.nextError
+        this.nextError = null
+        if (error) throw error
+        return this.#compute(step)
+      } finally {
+        this.running = null
+      }
+    })
   }
 
-  length(sequence: number): number {
-    const caches = this.#caches.get(sequence)
-    return caches ? Math.min(...[...caches.values()].map((rows) => rows.length)) : 0
+  length(sequence: number, layout: number): number {
+    const rows = this.#layers(layout).map((layer) => this.rows(sequence, layer))
+    return rows.length > 0 ? Math.min(...rows) : 0
+  }
+
+  rows(sequence: number, layer: number): number {
+    return this.#caches.get(sequence)?.get(layer + 1)?.length ?? 0
+  }
+
+  exportRows(
+    sequence: number,
+    layer: number,
+    from: number,
+    to: number,
+  ): Promise<TensorData[]> {
+    return this.#work.run(() => {
+      const rows = this.#caches.get(sequence)?.get(layer + 1) ?? []
+      if (from < 0 || from > to) throw new StageError('bad-input', 'No such rows.')
+      if (to > rows.length) throw new StageError('gap', 'Rows are missing.')
+      const numbers = Float32Array.from(
+        rows.slice(from, to).flatMap((value) => [value, value + 1, value + 2, value + 3]),
+      )
+      const bytes = new Uint8Array(numbers.buffer)
+      return Promise.resolve([
+        { dtype: 'float32' as const, dims: [1, to - from, 4], bytes },
+      ])
+    })
+  }
+
+  importRows(
+    sequence: number,
+    layer: number,
+    from: number,
+    rows: number,
+    tensors: readonly TensorData[],
+  ): Promise<void> {
+    return this.#work.run(() => {
+      const [tensor] = tensors
+      const here = [...this.#layouts.keys()].some((l) => this.#layers(l).includes(layer))
+      if (!here || tensor?.dims.join() !== [1, rows, 4].join())
+        throw new StageError('bad-input', 'These rows do not fit.')
+      if (this.rows(sequence, layer) < from)
+        throw new StageError('gap', 'Rows are missing.')
+      const caches: Caches = this.#caches.get(sequence) ?? new Map<number, number[]>()
+      this.#caches.set(sequence, caches)
+      const numbers = new Float32Array(tensor.bytes.slice().buffer)
+      const fresh = Array.from({ length: rows }, (_, i) => numbers[4 * i] ?? NaN)
+      caches.set(layer + 1, [...(caches.get(layer + 1) ?? []).slice(0, from), ...fresh])
+      return Promise.resolve()
+    })
   }
 
   truncate(sequence: number, length: number): void {
@@ -172,13 +236,20 @@ export class FakeEngine implements Engine {
   }
 
   release(): Promise<void> {
-    this.#loaded = null
+    this.#layouts.clear()
     this.#caches.clear()
     return Promise.resolve()
   }
 
+  #layers(layout: number): number[] {
+    const spans = this.#layouts.get(layout)?.spans ?? []
+    return spans.flatMap(({ from, to }) =>
+      Array.from({ length: to - from }, (_, i) => from + i),
+    )
+  }
+
   #compute(step: Step): Map<string, TensorData> {
-    const loaded = this.#loaded
+    const loaded = this.#layouts.get(step.layout)
     const span = loaded?.spans[step.span]
     if (!loaded || !span) throw new Error('no such span')
     const { manifest } = loaded
@@ -267,13 +338,14 @@ export async function reference(
   const engine = new FakeEngine()
   const span = { from: 0, to: manifest.layers, embed: true, head: true }
   const reader = { file: unread, shard: unread }
-  await engine.load({ manifest, reader, spans: [span], mode: 'packed' })
+  await engine.load({ layout: 1, manifest, reader, spans: [span], mode: 'packed' })
   const all = [...ids]
   const answer: number[] = []
   let position = 0
   while (answer.length < maxTokens && all.length < manifest.context) {
     const rows = all.slice(position)
     const step = {
+      layout: 1,
       span: 0,
       sequence: 1,
       position,

@@ -167,9 +167,9 @@ export class FakeRoom {
       const engine = new FakeEngine()
       const spans = spansOf(plan, index, manifest.layers)
       const reader = { file: unread, shard: unread }
-      await engine.load({ manifest, reader, spans, mode: 'packed' })
+      await engine.load({ layout: 1, manifest, reader, spans, mode: 'packed' })
       device.engine = engine
-      device.ring.activate(plan, { engine, cacheBudget, context })
+      device.ring.activate(plan, { engine, layout: 1, cacheBudget, context })
     }
   }
 
