@@ -11,6 +11,7 @@ const answer = (newTokens: number, decodeMs: number): Message => ({
     promptTokens: 9,
     reusedTokens: 0,
     newTokens,
+    laps: newTokens - 1,
     prefillMs: 700,
     decodeMs,
     firstTokenMs: 810,

@@ -19,9 +19,16 @@ const STOP_MS = 3000
 export interface Settings extends Sampling {
   readonly maxTokens: number
   readonly system: string
+  /** Several guessed tokens are checked in one lap; the answer stays the same. */
+  readonly speculate: boolean
 }
 
-export const DEFAULT_SETTINGS: Settings = { ...GREEDY, maxTokens: 512, system: '' }
+export const DEFAULT_SETTINGS: Settings = {
+  ...GREEDY,
+  maxTokens: 512,
+  system: '',
+  speculate: true,
+}
 
 export interface ConversationOptions {
   readonly stage: Pick<StageApi, 'ask' | 'stop' | 'forget'>
@@ -155,7 +162,7 @@ export class Conversation {
       }
       this.#answer = answer
       this.#update(id, { state: 'streaming' })
-      const { maxTokens, temperature, topK, topP, repetitionPenalty, seed } =
+      const { maxTokens, speculate, temperature, topK, topP, repetitionPenalty, seed } =
         this.#settings
       await stage.ask(
         {
@@ -163,6 +170,7 @@ export class Conversation {
           ids,
           maxTokens: Math.max(1, Math.min(maxTokens, room)),
           sampling: { temperature, topK, topP, repetitionPenalty, seed },
+          speculate,
         },
         (event) => this.#hear(answer, event),
       )

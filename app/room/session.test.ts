@@ -40,6 +40,7 @@ describe('alone', () => {
     expect(session.view.messages[1]?.text).toBe('w100 w101 w102 .')
     expect(session.view.messages[1]?.stats).toMatchObject({
       newTokens: 3,
+      laps: 2,
       firstTokenMs: 20,
     })
     expect(session.view.notice).toMatch(/cannot join at the moment/)

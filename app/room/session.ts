@@ -1,11 +1,10 @@
 /** A room as this device lives in it: puts the parts together and keeps the view. */
 import type { Manifest } from '../../model-split/manifest.ts'
-import type { Sampling } from '../../workers/ring/types.ts'
 import type { RoomShards, RoomText } from './workers.ts'
 import type { StageApi } from '../../workers/stage/api.ts'
 import type { Random } from './bytes.ts'
 import { every, pause, type Clock } from './clock.ts'
-import { Conversation } from './conversation.ts'
+import { Conversation, type Settings } from './conversation.ts'
 import type { Deal } from './deal.ts'
 import type { Identity } from './handshake.ts'
 import { KnockDesk } from './knock.ts'
@@ -287,9 +286,7 @@ export class Session extends EventTarget implements RoomSession {
     this.#preparer.retry()
   }
 
-  setSampling(
-    settings: Partial<Sampling> & { maxTokens?: number; system?: string },
-  ): void {
+  setSampling(settings: Partial<Settings>): void {
     this.#conversation.set(settings)
   }
 

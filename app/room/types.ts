@@ -3,8 +3,9 @@
  * event; elements only read it.
  */
 import type { ChatMessage } from '../../workers/text/types.ts'
+import type { AnswerStats, Epoch } from '../../workers/ring/types.ts'
+import type { Settings } from './conversation.ts'
 import type { Note } from './membership.ts'
-import type { AnswerStats, Epoch, Sampling } from '../../workers/ring/types.ts'
 
 export type { Note }
 
@@ -116,7 +117,7 @@ export interface RoomSession extends EventTarget {
   deny(knock: string): void
   rename(name: string): void
   setMemoryBudget(bytes: number): void
-  setSampling(settings: Partial<Sampling> & { maxTokens?: number; system?: string }): void
+  setSampling(settings: Partial<Settings>): void
   leave(): Promise<void>
 }
 

@@ -78,6 +78,18 @@ export class ChoirAnswerSettings extends LitElement {
         min-height: 96px;
         resize: vertical;
       }
+      .check {
+        display: flex;
+        align-items: center;
+        gap: 10px;
+        min-height: 44px;
+      }
+      .check input {
+        width: 20px;
+        height: 20px;
+        margin: 0;
+        accent-color: var(--accent);
+      }
       details {
         border-radius: var(--radius);
         background: var(--card);
@@ -132,6 +144,25 @@ export class ChoirAnswerSettings extends LitElement {
         <summary>Fine tuning</summary>
         <div class="fine">
           ${FINE.map((choice) => this.slider(choice))}
+          <div class="field">
+            <label class="check">
+              <input
+                type="checkbox"
+                data-testid="speculate"
+                aria-describedby="speculate-hint"
+                .checked=${value.speculate}
+                @change=${(event: Event) => {
+                  if (event.target instanceof HTMLInputElement)
+                    settings.update({ speculate: event.target.checked })
+                }}
+              />
+              Guess ahead
+            </label>
+            <p class="hint" id="speculate-hint">
+              Words that come up again are checked several at a time. The answer stays the
+              same.
+            </p>
+          </div>
           <div class="field">
             <label for="seed">Seed</label>
             <input

@@ -34,6 +34,7 @@ const schema = v.object({
   /** Null: another one for each answer. */
   seed: v.fallback(v.nullable(whole(...LIMITS.seed)), null),
   maxTokens: v.fallback(whole(...LIMITS.maxTokens), 512),
+  speculate: v.fallback(v.boolean(), true),
   system: v.fallback(v.pipe(v.string(), v.maxLength(SYSTEM_LENGTH)), ''),
 })
 
@@ -104,6 +105,7 @@ export function applySampling(
     repetitionPenalty: settings.repetitionPenalty,
     seed: settings.seed ?? random(),
     maxTokens: settings.maxTokens,
+    speculate: settings.speculate,
     system: settings.system,
   })
 }

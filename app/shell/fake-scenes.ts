@@ -81,6 +81,7 @@ const stats = {
   promptTokens: 34,
   reusedTokens: 20,
   newTokens: 187,
+  laps: 186,
   prefillMs: 640,
   decodeMs: 15_200,
   firstTokenMs: 812,

@@ -105,6 +105,7 @@ class FakeSession extends EventTarget implements RoomSession {
         promptTokens: 30,
         reusedTokens: 0,
         newTokens,
+        laps: newTokens - 1,
         prefillMs: 60,
         decodeMs,
         firstTokenMs: 90,

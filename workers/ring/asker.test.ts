@@ -9,6 +9,7 @@ const STATS = {
   promptTokens: 3,
   reusedTokens: 0,
   newTokens: 2,
+  laps: 1,
   prefillMs: 5,
   decodeMs: 6,
 }

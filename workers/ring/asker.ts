@@ -123,6 +123,7 @@ export class Asker {
       answered: generated.length,
       maxTokens: ask.maxTokens,
       sampling: ask.sampling,
+      ...(ask.speculate !== undefined && { speculate: ask.speculate }),
     }
     if (this.#options.sendAsk(ask.sequence, message)) {
       open.sends++
@@ -181,5 +182,5 @@ export class Asker {
 function ownStats({ ask, generated }: Open): AnswerStats {
   const { length: promptTokens } = ask.ids
   const newTokens = generated.length
-  return { promptTokens, reusedTokens: 0, newTokens, prefillMs: 0, decodeMs: 0 }
+  return { promptTokens, reusedTokens: 0, newTokens, laps: 0, prefillMs: 0, decodeMs: 0 }
 }

@@ -16,19 +16,22 @@ import { randomFrom } from './testing/fake-room.ts'
 
 const u16 = fc.nat(0xffff)
 const u32 = fc.nat(0xffff_ffff)
-const anyFrame: fc.Arbitrary<Frame> = fc.record({
-  kind: fc.constantFrom(...KINDS),
-  dtype: fc.constantFrom(null, ...DTYPES),
-  last: fc.boolean(),
-  epoch: fc.record({ term: u32, number: u32 }),
-  sequence: u32,
-  attempt: u32,
-  base: u32,
-  position: u32,
-  rows: u16,
-  tensor: u16,
-  payload: fc.uint8Array({ maxLength: 300 }),
-})
+const flags = fc.constantFrom([false, false], [true, false], [true, true])
+const anyFrame: fc.Arbitrary<Frame> = fc
+  .record({
+    kind: fc.constantFrom(...KINDS),
+    dtype: fc.constantFrom(null, ...DTYPES),
+    flags,
+    epoch: fc.record({ term: u32, number: u32 }),
+    sequence: u32,
+    attempt: u32,
+    base: u32,
+    position: u32,
+    rows: u16,
+    tensor: u16,
+    payload: fc.uint8Array({ maxLength: 300 }),
+  })
+  .map(({ flags: [last = false, draft = false], ...rest }) => ({ ...rest, last, draft }))
 const anything = () => ({ least: 0, most: 2 ** 32 })
 
 describe('frames', () => {
@@ -41,6 +44,17 @@ describe('frames', () => {
         expect(decodeFrame(shifted, anything)).toEqual(frame)
       }),
     )
+  })
+
+  it('are refused where a draft does not ask for the head, or flags are unknown', () => {
+    const bytes = encodeFrame({
+      ...{ ...PLAIN, kind: 'hidden', last: true, draft: true },
+      ...{ epoch: { term: 1, number: 1 }, sequence: 1 },
+    })
+    expect(bytes[3]).toBe(3)
+    expect(decodeFrame(bytes, anything)).toMatchObject({ last: true, draft: true })
+    for (const flags of [2, 4, 7, 255])
+      expect(decodeFrame(bytes.with(3, flags), anything)).toBeNull()
   })
 
   it('lie on the wire as the protocol says', () => {

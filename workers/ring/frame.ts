@@ -38,6 +38,8 @@ export interface FrameHeader {
   readonly dtype: Dtype | null
   /** With the last row of the prompt, or a decoding step: the head is wanted. */
   readonly last: boolean
+  /** Rows after the first are a draft: the head is wanted for every row. Only with `last`. */
+  readonly draft: boolean
   readonly epoch: Epoch
   readonly sequence: number
   /** Counts the starter's goes at a sequence; an older one's frames are dropped. */
@@ -75,6 +77,7 @@ const AT = {
 } as const
 const NO_DTYPE = 255
 const FLAG_LAST = 1
+const FLAG_DRAFT = 2
 
 /** How long a payload may be, by the header alone. */
 export interface PayloadRange {
@@ -90,6 +93,7 @@ export const EMPTY = new Uint8Array(0)
 export const PLAIN = {
   dtype: null,
   last: false,
+  draft: false,
   attempt: 0,
   base: 0,
   position: 0,
@@ -105,7 +109,7 @@ export function encodeFrame(frame: Frame): Uint8Array {
   view.setUint8(AT.version, FRAME_VERSION)
   view.setUint8(AT.kind, KINDS.indexOf(frame.kind) + 1)
   view.setUint8(AT.dtype, frame.dtype === null ? NO_DTYPE : DTYPES.indexOf(frame.dtype))
-  view.setUint8(AT.flags, frame.last ? FLAG_LAST : 0)
+  view.setUint8(AT.flags, (frame.last ? FLAG_LAST : 0) | (frame.draft ? FLAG_DRAFT : 0))
   view.setUint32(AT.term, frame.epoch.term, true)
   view.setUint32(AT.number, frame.epoch.number, true)
   view.setUint32(AT.sequence, frame.sequence, true)
@@ -130,11 +134,14 @@ export function decodeFrame(bytes: Uint8Array, rule: PayloadRule): Frame | null 
   const dtype = code === NO_DTYPE ? null : DTYPES[code]
   if (dtype === undefined) return null
   const flags = view.getUint8(AT.flags)
-  if ((flags & ~FLAG_LAST) !== 0 || view.getUint32(AT.reserved, true) !== 0) return null
+  // A draft without `last` is none of the combinations.
+  if (flags === FLAG_DRAFT || flags > (FLAG_LAST | FLAG_DRAFT)) return null
+  if (view.getUint32(AT.reserved, true) !== 0) return null
   const header: FrameHeader = {
     kind,
     dtype,
     last: (flags & FLAG_LAST) !== 0,
+    draft: (flags & FLAG_DRAFT) !== 0,
     epoch: {
       term: view.getUint32(AT.term, true),
       number: view.getUint32(AT.number, true),

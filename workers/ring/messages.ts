@@ -18,6 +18,8 @@ const askSchema = v.strictObject({
     repetitionPenalty: v.pipe(v.number(), v.minValue(0.01), v.maxValue(100)),
     seed: v.pipe(v.number(), v.safeInteger()),
   }),
+  /** False: one lap per token. */
+  speculate: v.optional(v.boolean()),
 })
 export type AskMessage = v.InferOutput<typeof askSchema>
 
@@ -31,6 +33,7 @@ const answerSchema = v.variant('kind', [
       promptTokens: count,
       reusedTokens: count,
       newTokens: count,
+      laps: count,
       prefillMs: ms,
       decodeMs: ms,
     }),

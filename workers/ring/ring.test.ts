@@ -192,7 +192,7 @@ describe('several sequences', () => {
         scheduler.add = (job) => {
           const before = chunks() - (engine.running && engine.running.rows > 1 ? 1 : 0)
           const run = async () => {
-            if (job.rows === 1) waits.push(chunks() - before)
+            if (job.isStep) waits.push(chunks() - before)
             await job.run()
           }
           add({ ...job, run })

@@ -3,6 +3,7 @@ import type { Manifest } from '../../model-split/manifest.ts'
 import type { Engine } from '../stage/types.ts'
 import { Asker } from './asker.ts'
 import type { Clock } from './clock.ts'
+import { Drafter } from './drafts.ts'
 import { compareEpochs } from './epoch.ts'
 import { decodeFrame, encodeFrame, PLAIN, type Frame } from './frame.ts'
 import { contextOf, wireRules, type WireRules } from './limits.ts'
@@ -11,7 +12,7 @@ import { readAnswer, readAsk, readFault, write, type AskBounds } from './message
 import { routesOf, type Routes } from './routes.ts'
 import type { Scheduler } from './scheduler.ts'
 import { StageNode } from './stage-node.ts'
-import { CHUNK_ROWS, Starter } from './starter.ts'
+import { CHUNK_ROWS, Starter, type StarterOptions } from './starter.ts'
 import type { AnswerEvent, Ask, RingPlan } from './types.ts'
 
 /** Frames of a plan that is not active here yet. */
@@ -25,6 +26,7 @@ export interface RingOptions {
   readonly scheduler: Scheduler
   readonly clock: Clock
   readonly chunkRows?: number
+  readonly drafter?: StarterOptions['drafter']
   /** After each run of this device's engine. */
   readonly onRun?: (span: number, rows: number, ms: number) => void
 }
@@ -185,13 +187,14 @@ export class Ring {
   }
 
   #starterOf({ plan, next, self }: Routes, { context }: Part, node: StageNode): Starter {
-    const { manifest, clock, chunkRows } = this.#options
+    const { manifest, clock, chunkRows, drafter } = this.#options
     const { epoch } = plan
     return new Starter({
       manifest,
       context: Math.min(context, contextOf(manifest)),
       clock,
       chunkRows: chunkRows ?? CHUNK_ROWS,
+      drafter: drafter ?? ((costs) => new Drafter(costs)),
       begin: (chunk, ids) => {
         this.#awake()
         node.begin(chunk, ids)

@@ -12,11 +12,11 @@ describe('the scheduler', () => {
       const wanted = new Map<number, number[]>()
       for (let i = 0; i < 60; i++) {
         const sequence = Math.floor(random() * 5)
-        const rows = random() < 0.5 ? 1 : 64
+        const isStep = random() < 0.5
         wanted.set(sequence, [...(wanted.get(sequence) ?? []), i])
         scheduler.add({
           sequence,
-          rows,
+          isStep,
           async run() {
             expect(++running).toBe(1)
             await settle(Math.floor(random() * 10))
@@ -34,23 +34,23 @@ describe('the scheduler', () => {
   it('lets one step of each sequence in between two chunks, and no prompt starve', async () => {
     const order: string[] = []
     const scheduler = new Scheduler()
-    const job = (sequence: number, rows: number, again = 0) => {
+    const job = (sequence: number, isStep: boolean, again = 0) => {
       scheduler.add({
         sequence,
-        rows,
+        isStep,
         run() {
-          order.push(`${rows > 1 ? 'chunk' : 'step'} ${sequence}`)
-          if (again > 0) job(sequence, rows, again - 1)
+          order.push(`${isStep ? 'step' : 'chunk'} ${sequence}`)
+          if (again > 0) job(sequence, isStep, again - 1)
           return Promise.resolve()
         },
       })
     }
     for (let i = 0; i < 3; i++) {
-      job(1, 64)
-      job(2, 64)
+      job(1, false)
+      job(2, false)
     }
-    job(3, 1, 5)
-    job(4, 1, 5)
+    job(3, true, 5)
+    job(4, true, 5)
     await settle()
     const round = ['step 3', 'step 4']
     expect(order).toEqual([
@@ -73,8 +73,16 @@ describe('the scheduler', () => {
     const errors: unknown[] = []
     const scheduler = new Scheduler((error) => errors.push(error))
     let ran = false
-    scheduler.add({ sequence: 1, rows: 1, run: () => Promise.reject(new Error('x')) })
-    scheduler.add({ sequence: 1, rows: 1, run: () => Promise.resolve(void (ran = true)) })
+    scheduler.add({
+      sequence: 1,
+      isStep: true,
+      run: () => Promise.reject(new Error('x')),
+    })
+    scheduler.add({
+      sequence: 1,
+      isStep: true,
+      run: () => Promise.resolve(void (ran = true)),
+    })
     await settle()
     expect(errors).toHaveLength(1)
     expect(ran).toBe(true)

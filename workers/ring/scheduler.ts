@@ -2,13 +2,14 @@
  * Who computes next on this device: one engine call at a time.
  *
  * Jobs of one sequence run in order. Among the sequences whose next job is a decoding step
- * (one row), each gets one step between two prefill chunks, in order of arrival; prefill
+ * (one row, or a draft), each gets one step between two prefill chunks, in order of arrival; prefill
  * chunks take turns among their sequences. So a step waits for one chunk at most, however
  * long a prompt is, and a prompt cannot starve.
  */
 export interface Job {
   readonly sequence: number
-  readonly rows: number
+  /** A decoding step; else a chunk of a prompt. */
+  readonly isStep: boolean
   run(): Promise<void>
 }
 
@@ -50,15 +51,15 @@ export class Scheduler {
     const heads = [...this.#queues].flatMap(([sequence, [job]]) =>
       job ? [{ sequence, job }] : [],
     )
-    const steps = heads.filter(({ job }) => job.rows === 1)
+    const steps = heads.filter(({ job }) => job.isStep)
     const next =
       steps.find(({ sequence }) => !this.#stepped.has(sequence)) ??
-      heads.find(({ job }) => job.rows !== 1) ??
+      heads.find(({ job }) => !job.isStep) ??
       steps[0]
     if (!next) return undefined
     const { sequence, job } = next
-    if (job.rows !== 1 || this.#stepped.has(sequence)) this.#stepped.clear()
-    if (job.rows === 1) this.#stepped.add(sequence)
+    if (!job.isStep || this.#stepped.has(sequence)) this.#stepped.clear()
+    if (job.isStep) this.#stepped.add(sequence)
     const rest = this.#queues.get(sequence)?.slice(1) ?? []
     // To the end of the line: sequences take turns.
     this.#queues.delete(sequence)

@@ -25,6 +25,8 @@ export interface ChunkHeader {
   readonly position: number
   readonly rows: number
   readonly last: boolean
+  /** Rows after the first are guesses: logits are wanted for every row. */
+  readonly draft: boolean
 }
 
 export interface NodeOptions {
@@ -97,7 +99,10 @@ export class StageNode {
       inputs: new Map(),
     }
     const same =
-      chunk.rows === frame.rows && chunk.last === frame.last && chunk.base === frame.base
+      chunk.rows === frame.rows &&
+      chunk.last === frame.last &&
+      chunk.draft === frame.draft &&
+      chunk.base === frame.base
     if (!same || chunk.inputs.has(input.name)) return
     const { rows, position: past } = frame
     const dims = dimsFor(input.tensor.dims, { batch: 1, rows, past })
@@ -178,8 +183,9 @@ export class StageNode {
   }
 
   #enqueue(chunk: Chunk): void {
-    const { sequence, rows } = chunk
-    this.#options.scheduler.add({ sequence, rows, run: () => this.#run(chunk) })
+    const { sequence, rows, draft } = chunk
+    const isStep = rows === 1 || draft
+    this.#options.scheduler.add({ sequence, isStep, run: () => this.#run(chunk) })
   }
 
   async #run(chunk: Chunk): Promise<void> {
@@ -197,7 +203,8 @@ export class StageNode {
     try {
       this.#makeRoom(sequence)
       const { span, inputs, ids } = chunk
-      const step = { layout, span, sequence, position, rows, inputs }
+      const everyRow = chunk.draft
+      const step = { layout, span, sequence, position, rows, inputs, everyRow }
       const outputs = await engine.run(ids ? { ...step, ids } : step)
       this.#options.onRun?.(span, rows, now() - began)
       if (own.hasCaches) kept.lineage.wrote(position, rows, attempt)
@@ -228,7 +235,8 @@ export class StageNode {
       }
       for (const { device, head } of to) {
         if (head && !chunk.last) continue
-        const cut = head && routes.headLastRow ? rowAxis(tensor.dims) : null
+        const cut =
+          head && routes.headLastRow && !chunk.draft ? rowAxis(tensor.dims) : null
         const { rows } = chunk
         const part = cut === null ? data : slice(data, cut, rows - 1, rows)
         const header =
@@ -319,8 +327,8 @@ export class StageNode {
 }
 
 function headerOf(from: FrameHeader | ChunkHeader): ChunkHeader {
-  const { sequence, attempt, base, position, rows, last } = from
-  return { sequence, attempt, base, position, rows, last }
+  const { sequence, attempt, base, position, rows, last, draft } = from
+  return { sequence, attempt, base, position, rows, last, draft }
 }
 
 function bytesOf({ inputs }: Chunk): number {

@@ -6,6 +6,7 @@ import type { Manifest } from '../../model-split/manifest.ts'
 import { byteLength, toNumbers } from '../stage/tensors.ts'
 import { StageError, type TensorData } from '../stage/types.ts'
 import type { Clock } from './clock.ts'
+import { LapCosts, type Drafter } from './drafts.ts'
 import type { AnswerMessage, AskMessage, Fault } from './messages.ts'
 import { sample } from './sampler.ts'
 import type { ChunkHeader } from './stage-node.ts'
@@ -40,6 +41,8 @@ export interface StarterOptions {
   readonly context: number
   readonly clock: Clock
   readonly chunkRows: number
+  /** What guesses the next tokens of an answer. */
+  drafter(costs: LapCosts): Pick<Drafter, 'next' | 'heard'>
   /** Puts a chunk into the ring. */
   begin(chunk: ChunkHeader, ids: readonly number[]): void
   /** Frees the caches along the ring. */
@@ -59,8 +62,10 @@ interface Running {
   readonly ask: AskMessage
   readonly ids: number[]
   readonly reused: number
+  /** Null: one lap per token. */
+  readonly drafter: Pick<Drafter, 'next' | 'heard'> | null
   attempt: number
-  /** Rows sent in this attempt or before. */
+  /** Rows sent in this attempt or before; guesses count once they held. */
   sent: number
   inFlight: number
   /** Since the newest token: rows refused, and links missing. */
@@ -68,6 +73,7 @@ interface Running {
   waits: number
   readonly askedAt: number
   firstAt: number | null
+  laps: number
   lapAt: number
   cancelTimer: () => void
 }
@@ -77,11 +83,18 @@ export class Starter {
   /** Least recently used first. */
   readonly #known = new Map<number, Known>()
   readonly #running = new Map<number, Running>()
+  readonly #costs = new LapCosts()
+  /** Whether every stage can take rows back, and the head gives logits for every row. */
+  readonly #canDraft: boolean
   #attempts = 0
   #lapMs: number | null = null
 
   constructor(options: StarterOptions) {
     this.#options = options
+    const { logits, segments } = options.manifest
+    this.#canDraft =
+      logits.rows === 'all' &&
+      segments.every(({ caches }) => caches.every(({ axis }) => axis !== null))
   }
 
   get lapMs(): number | null {
@@ -116,6 +129,7 @@ export class Starter {
       ask,
       ids: [...ask.ids],
       reused,
+      drafter: this.#drafterFor(ask),
       attempt: 0,
       sent: 0,
       inFlight: 0,
@@ -123,6 +137,7 @@ export class Starter {
       waits: 0,
       askedAt: now,
       firstAt: null,
+      laps: 0,
       lapAt: now,
       cancelTimer: () => undefined,
     }
@@ -160,37 +175,52 @@ export class Starter {
   }
 
   logits(chunk: ChunkHeader, outputs: ReadonlyMap<string, TensorData>): void {
-    const { sequence, attempt, position, rows } = chunk
+    const { sequence, attempt, position, rows, draft } = chunk
     const running = this.#current(sequence, attempt)
-    if (!running || position + rows !== running.ids.length) return
+    const known = this.#known.get(sequence)
+    const fed = position + (draft ? 1 : rows)
+    if (!running || !known || fed !== running.ids.length) return
     const { manifest, context, clock } = this.#options
     const { ask, ids } = running
-    const index = ids.length - ask.ids.length + ask.answered
-    let id: number
+    const index = fed - ask.ids.length + ask.answered
+    const room = Math.min(ask.maxTokens - index, context - fed)
+    const guesses = draft ? known.ids.slice(fed) : []
+    let eos: number | undefined
     try {
-      id = sample(lastRow(manifest, outputs), ask.sampling, ids, index)
+      const logits = rowsOf(manifest, outputs, draft ? rows : 1)
+      // Each row is sampled as it would be in a lap of its own, as long as its input is right.
+      for (const [i, row] of logits.entries()) {
+        const id = sample(row, ask.sampling, ids, index + i)
+        if (manifest.eos.includes(id)) eos = id
+        else ids.push(id)
+        if (id === eos || id !== guesses[i] || ids.length - fed === room) break
+      }
     } catch (error) {
       const text = error instanceof StageError ? error.message : SENTENCES.broken
       this.#failed(sequence, text)
       return
     }
     const now = clock.now()
-    if (running.firstAt !== null) this.#lapMs = now - running.lapAt
+    if (running.firstAt !== null) {
+      this.#lapMs = now - running.lapAt
+      this.#costs.add(rows, this.#lapMs)
+      running.laps++
+    }
     running.firstAt ??= now
     running.lapAt = now
     running.tries = 0
     running.waits = 0
-    if (manifest.eos.includes(id)) {
-      this.#end(sequence, 'eos', id)
-      return
-    }
-    ids.push(id)
     running.inFlight = 0
-    const full = index + 1 >= ask.maxTokens || ids.length >= context
+    const came = ids.slice(fed)
+    running.drafter?.heard(eos === undefined ? came : [...came, eos])
+    this.#rollBack(running, known)
+    const full = came.length === room
     // The next lap is on its way before anyone is told.
-    if (!full) this.#feed(sequence, running)
-    this.#tell(sequence, { kind: 'token', index, id })
-    if (full) this.#end(sequence, 'length')
+    if (!full && eos === undefined) this.#feed(sequence, running)
+    for (const [i, id] of came.entries())
+      this.#tell(sequence, { kind: 'token', index: index + i, id })
+    if (eos !== undefined) this.#end(sequence, 'eos', eos)
+    else if (full) this.#end(sequence, 'length')
     else this.#watch(sequence, running)
   }
 
@@ -252,19 +282,45 @@ export class Starter {
   #feed(sequence: number, running: Running): void {
     const known = this.#known.get(sequence)
     if (!known) return
-    const { ids, attempt } = running
+    const { ids } = running
     while (running.sent < ids.length && running.inFlight < WINDOW) {
       const position = running.sent
       const rows = Math.min(this.#options.chunkRows, ids.length - position)
-      const chunk = ids.slice(position, position + rows)
-      const base = known.fed[position - 1] ?? 0
-      known.ids.push(...chunk)
-      known.fed.push(...chunk.map(() => attempt))
       running.sent += rows
       running.inFlight++
       const last = running.sent === ids.length
-      this.#options.begin({ sequence, attempt, base, position, rows, last }, chunk)
+      const guesses = last && rows === 1 ? this.#guess(running) : []
+      const chunk = [...ids.slice(position, position + rows), ...guesses]
+      const { attempt } = running
+      const base = known.fed[position - 1] ?? 0
+      known.ids.push(...chunk)
+      known.fed.push(...chunk.map(() => attempt))
+      const size = { position, rows: chunk.length }
+      const draft = guesses.length > 0
+      this.#options.begin({ sequence, attempt, base, ...size, last, draft }, chunk)
     }
+  }
+
+  #drafterFor({ speculate }: AskMessage): Running['drafter'] {
+    if (!this.#canDraft || speculate === false) return null
+    return this.#options.drafter(this.#costs)
+  }
+
+  /** What a decoding step tries beyond the row that is due. */
+  #guess({ ask, ids, drafter, firstAt }: Running): readonly number[] {
+    if (!drafter || firstAt === null) return []
+    const left = ask.maxTokens - (ids.length - ask.ids.length + ask.answered)
+    return drafter.next(ids, Math.min(left, this.#options.context - ids.length) - 1)
+  }
+
+  /** Rows of wrong guesses are overwritten; a new attempt, so that a lost frame is noticed. */
+  #rollBack(running: Running, known: Known): void {
+    const right = commonPrefix(known.ids, running.ids)
+    running.sent = right
+    if (right === known.ids.length) return
+    known.ids.length = right
+    known.fed.length = right
+    running.attempt = ++this.#attempts
   }
 
   #watch(sequence: number, running: Running): void {
@@ -277,13 +333,14 @@ export class Starter {
   #end(sequence: number, reason: 'eos' | 'length' | 'stopped', eos?: number): void {
     const running = this.#running.get(sequence)
     if (!running) return
-    const { ask, ids, reused, askedAt, firstAt } = running
+    const { ask, ids, reused, askedAt, firstAt, laps } = running
     const now = this.#options.clock.now()
     const began = firstAt ?? now
     const stats = {
       promptTokens: ask.ids.length - ask.answered,
       reusedTokens: Math.min(reused, ask.ids.length - ask.answered),
       newTokens: ids.length - ask.ids.length + ask.answered,
+      laps,
       prefillMs: began - askedAt,
       decodeMs: now - began,
     }
@@ -327,16 +384,22 @@ function commonPrefix(a: readonly number[], b: readonly number[]): number {
   return end
 }
 
-/** Logits of the last row that the head computed. */
-function lastRow(
+/** Logits of the last `count` rows that the head computed. */
+function rowsOf(
   { logits: { name }, vocabulary }: Manifest,
   outputs: ReadonlyMap<string, TensorData>,
-): Float32Array | Float64Array {
+  count: number,
+): (Float32Array | Float64Array)[] {
   const tensor = outputs.get(name)
   if (!tensor) throw new StageError('wrong-result', SENTENCES.broken)
   const { dtype, dims, bytes } = tensor
   const width = dims.at(-1) ?? vocabulary
-  const row = bytes.subarray(bytes.byteLength - byteLength(dtype, [width]))
-  // Some exports pad the vocabulary.
-  return toNumbers({ dtype, dims: [width], bytes: row }).subarray(0, vocabulary)
+  const size = byteLength(dtype, [width])
+  const start = bytes.byteLength - count * size
+  if (start < 0) throw new StageError('wrong-result', SENTENCES.broken)
+  return Array.from({ length: count }, (_, i) => {
+    const row = bytes.subarray(start + i * size, start + (i + 1) * size)
+    // Some exports pad the vocabulary.
+    return toNumbers({ dtype, dims: [width], bytes: row }).subarray(0, vocabulary)
+  })
 }

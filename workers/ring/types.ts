@@ -64,6 +64,8 @@ export interface Ask {
   readonly ids: readonly number[]
   readonly maxTokens: number
   readonly sampling: Sampling
+  /** False: one lap per token. Drafts change the time that tokens take, never the tokens. */
+  readonly speculate?: boolean
 }
 
 /** What the starter tells the asking device. */
@@ -89,6 +91,8 @@ export interface AnswerStats {
   /** Prompt rows whose caches were there already. */
   readonly reusedTokens: number
   readonly newTokens: number
+  /** Trips around the ring after the first token; fewer than tokens where drafts held. */
+  readonly laps: number
   readonly prefillMs: number
   readonly decodeMs: number
 }

@@ -5,7 +5,7 @@
 import type { Manifest } from '../../model-split/manifest.ts'
 import { inputsOf, type Span } from '../../model-split/span.ts'
 import { Golden, relativeError } from './golden.ts'
-import { toNumbers } from './tensors.ts'
+import { slice, toNumbers } from './tensors.ts'
 import { StageError, type Engine, type ShardReader, type Step } from './types.ts'
 import type { LoadProgress, StageErrorCode, TensorData, WeightMode } from './types.ts'
 
@@ -42,11 +42,12 @@ class Chain {
     this.spans = spans
   }
 
-  /** Logits of the last of the new rows. */
+  /** Logits of the last of the new rows, or of every one. */
   async logits(
     sequence: number,
     position: number,
     ids: readonly number[],
+    everyRow = false,
   ): Promise<TensorData> {
     let known = new Map<string, TensorData>()
     for (const [index, span] of this.spans.entries()) {
@@ -63,6 +64,7 @@ class Chain {
         rows: ids.length,
         ids,
         inputs,
+        everyRow,
       }
       known = new Map([...known, ...(await this.engine.run(step))])
     }
@@ -149,6 +151,18 @@ export function engineChecks(options: SuiteOptions): EngineCheck[] {
       pieces = await chain.logits(2, 6, ids.slice(6))
       near(pieces, atOnce, ownTolerance)
       equal(chain.engine.length(2, 1), 9, 'rows')
+    }),
+    check('every row has the logits that it has as the last one', ring, async (chain) => {
+      if (manifest.logits.rows !== 'all') return
+      const ids = promptOf(manifest, 7)
+      const all = await chain.logits(1, 0, ids, true)
+      equal(all.dims.at(-2), ids.length, 'rows of logits')
+      for (const [row] of ids.entries())
+        near(
+          slice(all, all.dims.length - 2, row, row + 1),
+          await chain.logits(2 + row, 0, ids.slice(0, row + 1)),
+          ownTolerance,
+        )
     }),
     check(
       'rolling back and going on gives what it gave before',

@@ -120,14 +120,18 @@ export class StageEngine<Kept> implements Engine {
   ): Promise<Map<string, TensorData>> {
     const known = new Map(step.inputs)
     for (const [i, part] of span.parts.entries()) {
-      const { linked, session, lastRowOnly } = part
-      const inputs = inputsFor(manifest, part, known, size, step.ids)
+      const { linked, session } = part
+      const narrow = part.lastRowOnly && !step.everyRow
+      const inputs = inputsFor(manifest, linked, known, size, { ids: step.ids, narrow })
       const kept = sequence.caches[i] ?? null
-      const rows = lastRowOnly ? lastRow(size) : size
+      const rows = narrow ? lastRow(size) : size
       const result = await session.run({ inputs, kept, size: rows })
       sequence.caches[i] = result.kept
       for (const [name, tensor] of result.outputs)
-        known.set(name, name === linked.logits ? lastOf(tensor) : tensor)
+        known.set(
+          name,
+          name === linked.logits && !step.everyRow ? lastOf(tensor) : tensor,
+        )
     }
     return known
   }
@@ -355,12 +359,12 @@ function isRowwise({ logits, caches, feeds, inputs }: LinkedSpan): boolean {
 }
 
 /** Everything a part reads but its caches. */
-function inputsFor<Kept>(
+function inputsFor(
   manifest: Manifest,
-  { linked, lastRowOnly }: Part<Kept>,
+  linked: LinkedSpan,
   known: ReadonlyMap<string, TensorData>,
   size: RunSize,
-  ids: readonly number[] | undefined,
+  { ids, narrow }: { ids: readonly number[] | undefined; narrow: boolean },
 ): Map<string, TensorData> {
   const inputs = new Map<string, TensorData>()
   for (const [name, feed] of Object.entries(linked.feeds))
@@ -369,8 +373,8 @@ function inputsFor<Kept>(
     const dtype = manifest.tensors[name]?.dtype ?? 'float32'
     const tensor = checkTensor(name, known.get(name), dtype, dimsFor(dims, size))
     const axis = rowAxis(dims)
-    const narrow = lastRowOnly && axis !== null
-    inputs.set(name, narrow ? slice(tensor, axis, size.rows - 1, size.rows) : tensor)
+    const cut = narrow && axis !== null
+    inputs.set(name, cut ? slice(tensor, axis, size.rows - 1, size.rows) : tensor)
   }
   return inputs
 }

@@ -54,6 +54,8 @@ export interface Step {
   readonly ids?: readonly number[]
   /** Border tensors that the span reads, by name. */
   readonly inputs: ReadonlyMap<string, TensorData>
+  /** The head gives logits for every row, not for the last one only. */
+  readonly everyRow?: boolean
 }
 
 /**
@@ -67,7 +69,7 @@ export interface Engine {
   load(options: LoadOptions): Promise<void>
   /** Lets go of a layout: weights and caches that no other one needs are freed. */
   unload(layout: number): Promise<void>
-  /** Border tensors that the span gives, by name; with the head also the logits, last row. */
+  /** Border tensors that the span gives, by name; with the head also the logits. */
   run(step: Step): Promise<Map<string, TensorData>>
   /** Rows that the caches of all the layout's layers hold (0 if unknown, or without layers). */
   length(sequence: number, layout: number): number

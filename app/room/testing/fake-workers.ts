@@ -143,6 +143,7 @@ export class FakeStage implements StageApi {
         promptTokens: ask.ids.length,
         reusedTokens: 0,
         newTokens: index,
+        laps: index - 1,
         prefillMs: 1,
         decodeMs: 1,
       }

@@ -31,6 +31,8 @@ export interface FakeOptions {
   readonly residual?: boolean
   /** Rows are not the last but one axis of the head's input: it cannot be cut. */
   readonly wholeChunks?: boolean
+  /** The answer repeats itself after so many tokens, whatever was asked. */
+  readonly cycle?: number
 }
 
 export function fakeManifest(options: FakeOptions): Manifest {
@@ -63,7 +65,13 @@ export function fakeManifest(options: FakeOptions): Manifest {
   return {
     format: 'choir-cut',
     version: 1,
-    model: { name: 'fake', variant: '', architecture: null, license: null },
+    // The engine reads the cycle here.
+    model: {
+      name: 'fake',
+      variant: options.cycle === undefined ? '' : String(options.cycle),
+      architecture: null,
+      license: null,
+    },
     layers,
     hidden: WIDTH,
     vocabulary: VOCABULARY,
@@ -295,16 +303,19 @@ export class FakeEngine implements Engine {
             each((i) => mix(out[i] ?? 0, 11)),
           )
       } else {
-        const last = rows - 1
-        const skip = manifest.tensors['skip'] ? at('skip', last) : 0
-        const value = at('value', last)
-        const key = mix(at(`h${layers}`, last) + skip, value)
-        const logits = Float32Array.from(
-          { length: VOCABULARY },
-          (_, id) => mix(key, id) / 8192,
-        )
-        const bytes = new Uint8Array(logits.buffer)
-        outputs.set('logits', { dtype: 'float32', dims: [1, 1, VOCABULARY], bytes })
+        const wanted = each((row) => row).slice(step.everyRow ? 0 : -1)
+        const logits = wanted.flatMap((row) => {
+          const skip = manifest.tensors['skip'] ? at('skip', row) : 0
+          const cycle = Number(manifest.model.variant)
+          const key =
+            cycle > 0
+              ? mix((position + row) % cycle, cycle)
+              : mix(at(`h${layers}`, row) + skip, at('value', row))
+          return Array.from({ length: VOCABULARY }, (_, id) => mix(key, id) / 8192)
+        })
+        const bytes = new Uint8Array(Float32Array.from(logits).buffer)
+        const dims = [1, wanted.length, VOCABULARY]
+        outputs.set('logits', { dtype: 'float32', dims, bytes })
       }
     }
     for (const name of outputsOf(manifest, span))

@@ -3,7 +3,7 @@ import type { Manifest } from '../../../model-split/manifest.ts'
 import type { Clock } from '../clock.ts'
 import type { Wire } from '../link-port.ts'
 import { Links } from '../links.ts'
-import { Ring } from '../ring.ts'
+import { Ring, type RingOptions } from '../ring.ts'
 import { Scheduler } from '../scheduler.ts'
 import { spansOf, type AnswerEvent, type Ask, type RingPlan } from '../types.ts'
 import { FakeEngine, unread } from './fake-model.ts'
@@ -86,6 +86,7 @@ export interface RoomOptions {
   readonly chunkRows?: number
   readonly cacheBudget?: number
   readonly context?: number
+  readonly drafter?: RingOptions['drafter']
 }
 
 export class FakeRoom {
@@ -107,11 +108,14 @@ export class FakeRoom {
 
   add(id: string): Device {
     const { clock } = this
-    const { manifest, chunkRows } = this.#options
+    const { manifest, chunkRows, drafter } = this.#options
     const links = new Links(clock)
     const scheduler = new Scheduler((error) => this.errors.push(error))
-    const options = { self: id, manifest, links, scheduler, clock }
-    const ring = new Ring(chunkRows === undefined ? options : { ...options, chunkRows })
+    const ring = new Ring({
+      ...{ self: id, manifest, links, scheduler, clock },
+      ...(chunkRows !== undefined && { chunkRows }),
+      ...(drafter && { drafter }),
+    })
     const device: Device = { id, ring, links, scheduler, engine: null }
     this.devices.set(id, device)
     return device
