@@ -129,6 +129,29 @@ test('a flipped byte in a shard is refused, fetched again and never run', async 
   expect(twice).toHaveLength(1)
 })
 
+test('a newcomer gets its layers from the phone that runs them', async ({
+  devices,
+  server,
+}) => {
+  const [anna] = await devices.room(['anna'], room(1))
+  await anna!.ready()
+  const ben = await devices.add('ben')
+  await ben.join(await anna!.link())
+  const runs = (): Promise<boolean> =>
+    ben.page.evaluate(
+      () =>
+        window.choir?.view.devices.some(
+          ({ self, span, state }) => self && span !== null && state.kind === 'ready',
+        ) ?? false,
+    )
+  await expect.poll(runs, { timeout: 60_000 }).toBe(true)
+  const fetched = await ben.page.evaluate(() => window.choir?.fetched.bytes ?? 0)
+  expect(fetched).toBeGreaterThan(0)
+  expect(server.models.bytes({ device: 'ben', file: /\/shards\// })).toBe(0)
+  await ben.askAndRead('Whose layers are these?')
+  await reference.check(ben, TOKENS)
+})
+
 test('a reload keeps the room and fetches nothing again', async ({ devices, server }) => {
   const [anna, ben] = await devices.room(['anna', 'ben'], room(2))
   await anna!.sees(2)

@@ -13,7 +13,7 @@ export interface LastAnswer {
 }
 
 export interface Fetched {
-  /** Bytes that came over the network since the page was opened. */
+  /** Bytes that came from room mates or the origin since the page was opened. */
   readonly bytes: number
   /** Content addresses that were asked for, each once. */
   readonly shards: readonly string[]
@@ -56,6 +56,11 @@ export class Witness {
           shards: [...new Set([...this.fetched.shards, ...job.shards])],
         }
         return result
+      },
+      put: async (sha256, bytes) => {
+        await shards.put(sha256, bytes)
+        const came = bytes instanceof Blob ? bytes.size : 0
+        this.fetched = { ...this.fetched, bytes: this.fetched.bytes + came }
       },
     }
   }

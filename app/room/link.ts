@@ -1,4 +1,5 @@
 /** Connections between devices, as the room needs them. Implemented by peer-link.ts. */
+import type { BulkChannel } from './bulk-port.ts'
 import type { Side } from './proof.ts'
 
 /** Carries frames: the data channel itself where it can move, else a port to a relay. */
@@ -30,6 +31,8 @@ export interface Wire {
    * to a worker in no later one).
    */
   frames(role: 'open' | 'await', take: (channel: FrameChannel) => void): void
+  /** The channel for shards, once the proof stands; as `frames`, but it stays on the page. */
+  bulk(role: 'open' | 'await', take: (channel: BulkChannel) => void): void
   /** Idempotent; removes all listeners. */
   close(): void
 }

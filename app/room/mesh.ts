@@ -1,4 +1,5 @@
 /** The proven links to the other devices of the room: heartbeats, limits, one per device. */
+import type { BulkChannel } from './bulk-port.ts'
 import type { Random } from './bytes.ts'
 import { every, type Clock } from './clock.ts'
 import { farewell, shakeHands, type Identity } from './handshake.ts'
@@ -33,6 +34,8 @@ export interface MeshEvents {
   down(device: string, clean: boolean): void
   /** Called in the task in which the channel came to be. */
   frames(device: string, channel: FrameChannel): void
+  /** Shards may travel here. */
+  bulk(device: string, channel: BulkChannel): void
   /** From a proven device; beats and farewells are dealt with here. */
   message(device: string, message: Message): void
   /** A ping told which state the other end holds. */
@@ -221,6 +224,11 @@ export class Mesh {
       if (this.#links.get(remote.device) !== link) return
       link.frames = true
       this.events.frames(remote.device, channel)
+    })
+    wire.bulk(opener ? 'open' : 'await', (channel) => {
+      if (this.#links.get(remote.device) === link)
+        this.events.bulk(remote.device, channel)
+      else channel.close()
     })
     this.events.up(remote)
     this.#ping(link)

@@ -1,12 +1,14 @@
 /** One PeerJS connection as a wire: PeerJS opens it, our own channels carry everything. */
 import type { DataConnection } from 'peerjs'
+import type { BulkChannel } from './bulk-port.ts'
 import { NetworkError, type FrameChannel, type Wire, type WireEvents } from './link.ts'
 import { fingerprintsOf, type Side } from './proof.ts'
 import { frameChannel } from './relay.ts'
 
 /** Both ends create the control channel with this id, as soon as the connection exists. */
 const CONTROL_ID = 101
-const FRAMES = 'frames'
+const LABELS = ['frames', 'bulk'] as const
+type Label = (typeof LABELS)[number]
 /** An answer, and a way between the devices, must be found by then, ms. */
 const OPEN_MS = 12_000
 /** Messages kept until somebody listens, and their longest text: greetings are short. */
@@ -68,7 +70,7 @@ class PeerWire implements Wire {
   readonly remotePeer: string
   readonly #early: unknown[] = []
   #events: WireEvents | null = null
-  #awaited: ((channel: FrameChannel) => void) | null = null
+  readonly #awaited = new Map<string, (channel: RTCDataChannel) => void>()
   #ended: 'no' | 'clean' | 'broken' | 'closed' = 'no'
 
   constructor(
@@ -88,13 +90,14 @@ class PeerWire implements Wire {
     const theirs = peer.ondatachannel
     peer.ondatachannel = (event) => {
       const { channel } = event
-      if (channel.label !== FRAMES) {
+      const { label } = channel
+      if (!LABELS.some((known) => known === label)) {
         theirs?.call(peer, event)
         return
       }
-      const take = this.#awaited
-      this.#awaited = null
-      if (take) take(frameChannel(channel))
+      const take = this.#awaited.get(label)
+      this.#awaited.delete(label)
+      if (take) take(channel)
       else channel.close()
     }
   }
@@ -125,9 +128,14 @@ class PeerWire implements Wire {
   }
 
   frames(role: 'open' | 'await', take: (channel: FrameChannel) => void): void {
-    if (this.#ended !== 'no') return
-    if (role === 'await') this.#awaited = take
-    else take(frameChannel(this.peer.createDataChannel(FRAMES, { ordered: true })))
+    this.#channel('frames', role, (channel) => take(frameChannel(channel)))
+  }
+
+  bulk(role: 'open' | 'await', take: (channel: BulkChannel) => void): void {
+    this.#channel('bulk', role, (channel) => {
+      channel.binaryType = 'arraybuffer'
+      take(channel)
+    })
   }
 
   close(): void {
@@ -136,13 +144,23 @@ class PeerWire implements Wire {
     this.control.onmessage = null
     this.control.onclose = null
     this.peer.removeEventListener('connectionstatechange', this.#onState)
-    this.#awaited = null
+    this.#awaited.clear()
     this.#events = null
     this.control.close()
     this.connection.removeAllListeners()
     this.connection.close()
     // PeerJS lets go of a connection that it has closed already.
     this.peer.close()
+  }
+
+  #channel(
+    label: Label,
+    role: 'open' | 'await',
+    take: (channel: RTCDataChannel) => void,
+  ): void {
+    if (this.#ended !== 'no') return
+    if (role === 'await') this.#awaited.set(label, take)
+    else take(this.peer.createDataChannel(label, { ordered: true }))
   }
 
   readonly #onState = (): void => {

@@ -9,7 +9,9 @@ import type { Deal } from './deal.ts'
 import type { Identity } from './handshake.ts'
 import { KnockDesk } from './knock.ts'
 import type { Network } from './link.ts'
+import { linkFacts } from './link-facts.ts'
 import { foundRoom, memberOf } from './membership.ts'
+import { holdersOf, MateShards } from './mate-shards.ts'
 import { Mesh } from './mesh.ts'
 import { modelAddress, resolveModel } from './model-url.ts'
 import { Preparer, sentenceOf } from './preparer.ts'
@@ -62,6 +64,7 @@ export class Session extends EventTarget implements RoomSession {
   readonly #mesh: Mesh
   readonly #replica: Replica
   readonly #rendezvous: Rendezvous
+  readonly #mates: MateShards
   readonly #preparer: Preparer
   readonly #conversation: Conversation
   readonly #desk: KnockDesk
@@ -97,6 +100,7 @@ export class Session extends EventTarget implements RoomSession {
         },
         down: (device, clean) => {
           void options.stage.disconnect(device).catch(() => undefined)
+          this.#mates.disconnect(device)
           this.#replica.down(device, clean)
           this.#tellLinks()
           // Also after a goodbye: a connection may close at both ends while both pages live.
@@ -108,6 +112,7 @@ export class Session extends EventTarget implements RoomSession {
           })
           this.#tellLinks()
         },
+        bulk: (device, channel) => this.#mates.connect(device, channel),
         message: (device, message) => this.#hear(device, message),
         rank: (device, rank) => this.#replica.seen(device, rank),
         refused: (reason, proven) => this.#onRefused(reason, proven),
@@ -168,8 +173,16 @@ export class Session extends EventTarget implements RoomSession {
       },
     )
     const { stage, shards, text } = options
+    this.#mates = new MateShards({
+      shards,
+      clock,
+      bytesOf: (sha256) => this.#manifest?.shards[sha256]?.bytes,
+      holders: (sha256) =>
+        holdersOf(this.#manifest, this.#replica.state?.active ?? null, sha256),
+      rttMs: (device) => this.#mesh.rtt(device),
+    })
     this.#preparer = new Preparer(
-      { self: self.device, stage, shards, clock },
+      { self: self.device, stage, shards: this.#mates, clock },
       {
         facts: (change) => this.#replica.tell(change),
         active: () => this.#sync(),
@@ -412,16 +425,7 @@ export class Session extends EventTarget implements RoomSession {
 
   #tellLinks(): void {
     const known = this.#replica.facts.get(this.options.identity.device)?.links ?? []
-    const links = this.#mesh.rtts.map(({ device, rttMs }) => {
-      const old = known.find((link) => link.device === device)?.rttMs ?? null
-      const still =
-        old !== null && rttMs !== null && Math.abs(rttMs - old) < 2 + old * 0.25
-      return {
-        device,
-        bytesPerMs: null,
-        rttMs: still ? old : rttMs === null ? null : round(rttMs),
-      }
-    })
+    const links = linkFacts(known, this.#mesh.rtts, (id) => this.#mates.bytesPerMs(id))
     this.#replica.tell({ links })
   }
 
@@ -461,6 +465,7 @@ export class Session extends EventTarget implements RoomSession {
     this.#conversation.close()
     this.#preparer.close()
     this.#replica.close()
+    this.#mates.close()
     this.#mesh.close()
     this.#rendezvous.close()
     this.#fail(new JoinError(message, false))

@@ -22,13 +22,19 @@ export function stageOf(remote: Remote<StageApi>): StageApi {
 }
 
 /** What of the shards worker the room uses. */
-export type RoomShards = Pick<ShardsApi, 'open' | 'fetch' | 'cancel'>
+export type RoomShards = Pick<
+  ShardsApi,
+  'open' | 'fetch' | 'cancel' | 'has' | 'get' | 'put'
+>
 
 export function shardsOf(remote: Remote<ShardsApi>): RoomShards {
   return {
     open: (url) => remote.open(url),
     fetch: (job, onProgress) => remote.fetch(job, proxy(onProgress)),
     cancel: (id) => void remote.cancel(id),
+    has: (shards) => remote.has(shards),
+    get: (sha256) => remote.get(sha256),
+    put: (sha256, bytes) => remote.put(sha256, bytes),
   }
 }
 

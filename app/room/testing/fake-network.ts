@@ -10,6 +10,8 @@ import {
   type WireEvents,
 } from '../link.ts'
 import type { Side } from '../proof.ts'
+import type { BulkChannel } from '../bulk-port.ts'
+import { FakeBulkChannel } from './fake-bulk.ts'
 
 /** One end of a connection; what is sent arrives `latency` later, in order. */
 export class FakeWire implements Wire {
@@ -25,6 +27,7 @@ export class FakeWire implements Wire {
   #closed = false
   #over: boolean | null = null
   #take: ((channel: FrameChannel) => void) | null = null
+  #takeBulk: ((channel: BulkChannel) => void) | null = null
 
   constructor(
     readonly side: Side,
@@ -64,6 +67,17 @@ export class FakeWire implements Wire {
     this.#later(() => this.other?.arrive(port2))
   }
 
+  bulk(role: 'open' | 'await', take: (channel: BulkChannel) => void): void {
+    if (this.#closed) return
+    if (role === 'await') {
+      this.#takeBulk = take
+      return
+    }
+    const [near, far] = FakeBulkChannel.pair((task) => this.#later(task))
+    take(near)
+    this.#later(() => this.other?.arriveBulk(far))
+  }
+
   close(): void {
     if (this.#closed) return
     // What was sent before still arrives.
@@ -81,6 +95,11 @@ export class FakeWire implements Wire {
   arrive(channel: FrameChannel): void {
     if (!this.#closed) this.#take?.(channel)
     this.#take = null
+  }
+
+  arriveBulk(channel: BulkChannel): void {
+    if (!this.#closed) this.#takeBulk?.(channel)
+    this.#takeBulk = null
   }
 
   end(clean: boolean): void {

@@ -212,6 +212,23 @@ export class FakeShards implements RoomShards {
   cancel(id: string): void {
     this.cancelled.push(id)
   }
+
+  /** Shards of size and address as the manifest says; their bytes are not looked at. */
+  readonly kept = new Map<string, Blob>()
+
+  has(shards: readonly string[]): Promise<string[]> {
+    return Promise.resolve(shards.filter((sha256) => this.kept.has(sha256)))
+  }
+
+  get(sha256: string): Promise<Blob | undefined> {
+    return Promise.resolve(this.kept.get(sha256))
+  }
+
+  put(sha256: string, bytes: Parameters<RoomShards['put']>[1]): Promise<void> {
+    if (!(bytes instanceof Blob)) return Promise.reject(new Error('Not a blob.'))
+    this.kept.set(sha256, bytes)
+    return Promise.resolve()
+  }
 }
 
 /** One token for each letter of the conversation; token n is the word `w<n>`. */
