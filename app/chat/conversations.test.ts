@@ -1,8 +1,15 @@
 import 'fake-indexeddb/auto'
 import { openDB } from 'idb'
 import { describe, expect, it } from 'vitest'
-import type { Message } from '../room/types.ts'
-import { ConversationStore, MOST_CONVERSATIONS, toConversation } from './conversations.ts'
+import type { Chat, Message } from '../room/types.ts'
+import {
+  ConversationStore,
+  mentions,
+  MOST_CONVERSATIONS,
+  readChats,
+  toChat,
+  toConversation,
+} from './conversations.ts'
 
 const says = (role: Message['role'], text: string, state: Message['state']): Message => ({
   id: `${role}-${text}`,
@@ -11,19 +18,30 @@ const says = (role: Message['role'], text: string, state: Message['state']): Mes
   state,
 })
 
+/** One branch. */
+function line(...messages: Message[]): Chat {
+  const nodes = messages.map((message, i) => ({
+    message,
+    parent: messages[i - 1]?.id ?? null,
+  }))
+  return { nodes, leaf: messages.at(-1)?.id ?? null }
+}
+
 function chat(id: string, at: number) {
-  const kept = toConversation(id, at, 'Tiny', [says('user', `Question ${id}`, 'done')])
+  const said = line(says('user', `Question ${id}`, 'done'))
+  const kept = toConversation(id, at, 'Tiny', said)
   if (!kept) throw new Error('nothing to keep')
   return kept
 }
 
 describe('toConversation', () => {
   it('keeps an unfinished answer as far as it came, and no empty one', () => {
-    const kept = toConversation('a', 1, null, [
+    const said = line(
       says('user', 'Hello\nthere', 'done'),
       says('assistant', 'Hi', 'streaming'),
       says('assistant', '', 'waiting'),
-    ])
+    )
+    const kept = toConversation('a', 1, null, said)
     expect(kept?.title).toBe('Hello')
     expect(kept?.messages.map(({ text, state }) => [text, state])).toEqual([
       ['Hello\nthere', 'done'],
@@ -32,7 +50,50 @@ describe('toConversation', () => {
   })
 
   it('keeps nothing of an empty chat', () => {
-    expect(toConversation('a', 1, null, [])).toBeNull()
+    expect(toConversation('a', 1, null, line())).toBeNull()
+  })
+
+  it('keeps all branches, and which one was shown', () => {
+    const [asked, one, two] = [
+      says('user', 'Why?', 'done'),
+      says('assistant', 'So.', 'done'),
+      says('assistant', 'Because.', 'done'),
+    ]
+    const nodes = [
+      { message: asked, parent: null },
+      { message: one, parent: asked.id },
+      { message: two, parent: asked.id },
+    ]
+    const kept = toConversation('a', 1, null, { nodes, leaf: one.id })
+    expect(kept && toChat(kept)).toEqual({ nodes, leaf: one.id })
+  })
+
+  it('reads chats that were kept without branches', () => {
+    const { id, at, title, model } = chat('old', 1)
+    const messages = ['q', 'a'].map((key) => ({
+      ...{ id: key, role: 'user' as const, text: key, state: 'done' as const },
+    }))
+    const { nodes, leaf } = toChat({ id, at, title, model, messages })
+    expect([nodes.map(({ parent }) => parent), leaf]).toEqual([[null, 'q'], 'a'])
+  })
+})
+
+describe('files', () => {
+  it('come back as they were saved', () => {
+    const chats = [chat('a', 1), chat('b', 2)]
+    expect(readChats(JSON.stringify(chats))).toEqual(chats)
+  })
+
+  it('that are something else are refused in one sentence', () => {
+    const wrong = { ...chat('a', 1), messages: [{ role: 'system' }] }
+    for (const text of ['', '{}', '[]', 'null', '[1]', JSON.stringify([wrong])])
+      expect(() => readChats(text)).toThrow(/^This file holds no chats of Choir; choose/)
+  })
+
+  it('are searched in title and text, in any case', () => {
+    expect(mentions(chat('Äpfel', 1), ' äpfel ')).toBe(true)
+    expect(mentions(chat('a', 1), '')).toBe(true)
+    expect(mentions(chat('a', 1), 'pear')).toBe(false)
   })
 })
 
@@ -51,6 +112,12 @@ describe('ConversationStore', () => {
     await store.save(chat('a', 1))
     await store.save(chat('a', 5))
     expect((await store.list()).map(({ at }) => at)).toEqual([5])
+  })
+
+  it('takes several at once', async () => {
+    const store = new ConversationStore('several')
+    await store.save(chat('a', 1), chat('b', 2))
+    expect((await store.list()).map(({ id }) => id)).toEqual(['b', 'a'])
   })
 
   it('lets the oldest go', async () => {

@@ -1,10 +1,20 @@
 /** Earlier chats of this device. */
 import { css, html, LitElement, nothing, type TemplateResult } from 'lit'
-import { customElement, state } from 'lit/decorators.js'
+import { customElement, property, state } from 'lit/decorators.js'
+import { Thread } from '../room/thread.ts'
+import { announce } from '../shell/announcer.ts'
 import { emit } from '../shell/emit.ts'
+import { count } from '../shell/format.ts'
 import { icons } from '../shell/icons.ts'
 import { controls } from '../styles/controls.ts'
-import { ConversationStore, type Conversation } from './conversations.ts'
+import type { Chat } from '../room/types.ts'
+import {
+  ConversationStore,
+  mentions,
+  readChats,
+  toChat,
+  type Conversation,
+} from './conversations.ts'
 import './message.ts'
 
 type Chats =
@@ -12,11 +22,26 @@ type Chats =
   | { readonly kind: 'listed'; readonly chats: readonly Conversation[] }
   | { readonly kind: 'failed' }
 
-/** @fires choir-title with the heading of what is shown, '' for the list. */
+/** Below so many there is nothing to search. */
+const MANY = 6
+
+export interface KeptChat {
+  readonly id: string
+  readonly chat: Chat
+}
+
+/**
+ * @fires choir-title with the heading of what is shown, '' for the list; choir-take-up with a
+ * KeptChat that shall go on.
+ */
 @customElement('choir-history')
 export class ChoirHistory extends LitElement {
   @state() private chats: Chats = { kind: 'loading' }
   @state() private shown: Conversation | null = null
+  @state() private words = ''
+  @state() private problem = ''
+  /** A room is open in which chats can go on. */
+  @property({ type: Boolean }) inRoom = false
   private readonly store = new ConversationStore()
 
   static override readonly styles = [
@@ -60,6 +85,15 @@ export class ChoirHistory extends LitElement {
         font-weight: 400;
         font-size: 14px;
       }
+      .files {
+        display: grid;
+        grid-template-columns: repeat(auto-fit, minmax(160px, 1fr));
+        gap: 10px;
+      }
+      .files label:focus-within {
+        outline: 3px solid var(--accent);
+        outline-offset: 2px;
+      }
       .chat {
         display: grid;
         gap: 20px;
@@ -90,41 +124,89 @@ export class ChoirHistory extends LitElement {
       return html`<p>
         This browser does not let Choir keep chats (a private window, perhaps).
       </p>`
-    if (chats.chats.length === 0)
-      return html`<p class="hint">No chats yet. They are kept on this device only.</p>`
-    return html`<p class="hint">Kept on this device only.</p>
-      <ul>
-        ${chats.chats.map(
-          (chat) =>
-            html`<li>
-              <button class="open" @click=${() => this.show(chat)}>
-                <span class="title">${chat.title}</span>
-                <span class="hint"
-                  >${when(chat.at)}${chat.model ? ` · ${chat.model}` : ''}</span
-                >
-              </button>
-              <button
-                class="icon"
-                aria-label="Delete the chat “${chat.title}”"
-                @click=${() => this.forget(chat.id)}
-              >
-                ${icons.trash()}
-              </button>
-            </li>`,
-        )}
-      </ul>
-      <button class="outline" @click=${() => this.save(chats.chats)}>
-        Save all as a file
-      </button>`
+    const found = chats.chats.filter((chat) => mentions(chat, this.words))
+    return html`<p class="hint">
+        ${chats.chats.length === 0 ? 'No chats yet. They' : 'They'} are kept on this phone
+        only.
+      </p>
+      ${chats.chats.length < MANY ? nothing : this.search()}
+      ${
+        found.length === 0 && this.words
+          ? html`<p class="hint" role="status">No chat speaks of that.</p>`
+          : html`<ul>
+              ${found.map((chat) => this.row(chat))}
+            </ul>`
+      }
+      ${this.problem ? html`<p class="error" role="alert">${this.problem}</p>` : nothing}
+      <div class="files">
+        ${
+          chats.chats.length === 0
+            ? nothing
+            : html`<button class="outline" @click=${() => saveFile(chats.chats)}>
+                Save all as a file
+              </button>`
+        }
+        <label class="button outline"
+          >Read a file<input
+            class="visually-hidden"
+            type="file"
+            accept="application/json,.json"
+            data-testid="chats-import"
+            @change=${(event: Event) => this.readFile(event)}
+        /></label>
+      </div>`
+  }
+
+  private search(): TemplateResult {
+    return html`<label class="visually-hidden" for="search">Search the chats</label>
+      <input
+        id="search"
+        type="search"
+        placeholder="Search"
+        autocomplete="off"
+        @input=${(event: Event) => {
+          if (event.target instanceof HTMLInputElement) this.words = event.target.value
+        }}
+      />`
+  }
+
+  private row(chat: Conversation): TemplateResult {
+    return html`<li>
+      <button class="open" data-testid="kept-chat" @click=${() => this.show(chat)}>
+        <span class="title">${chat.title}</span>
+        <span class="hint">${when(chat.at)}${chat.model ? ` · ${chat.model}` : ''}</span>
+      </button>
+      <button
+        class="icon"
+        aria-label="Delete the chat “${chat.title}”"
+        @click=${() => this.forget(chat.id)}
+      >
+        ${icons.trash()}
+      </button>
+    </li>`
   }
 
   private one(chat: Conversation): TemplateResult {
-    return html`<button class="outline" @click=${() => this.show(null)}>
-        ${icons.back()}All chats
-      </button>
+    const { nodes, leaf } = toChat(chat)
+    return html`<div class="row">
+        <button class="outline" @click=${() => this.show(null)}>
+          ${icons.back()}All chats
+        </button>
+        ${
+          this.inRoom
+            ? html`<button
+                class="primary"
+                data-testid="take-up"
+                @click=${() => emit(this, 'choir-take-up', { id: chat.id, chat: toChat(chat) })}
+              >
+                Go on with it
+              </button>`
+            : nothing
+        }
+      </div>
       <div class="chat">
-        ${chat.messages.map(
-          (message) => html`<choir-message .message=${message}></choir-message>`,
+        ${Thread.of(nodes, leaf).path.map(
+          (message) => html`<choir-message kept .message=${message}></choir-message>`,
         )}
       </div>`
   }
@@ -141,15 +223,38 @@ export class ChoirHistory extends LitElement {
     )
   }
 
-  private save(chats: readonly Conversation[]): void {
-    const file = new Blob([JSON.stringify(chats, null, 2)], { type: 'application/json' })
-    const url = URL.createObjectURL(file)
-    const anchor = document.createElement('a')
-    anchor.href = url
-    anchor.download = 'choir-chats.json'
-    anchor.click()
-    setTimeout(() => URL.revokeObjectURL(url), 10_000)
+  private readFile(event: Event): void {
+    const field = event.target
+    const file = field instanceof HTMLInputElement ? field.files?.[0] : undefined
+    if (!(field instanceof HTMLInputElement) || !file) return
+    this.problem = ''
+    file
+      .text()
+      .then(async (json) => {
+        const chats = readChats(json)
+        await this.store.save(...chats)
+        announce(count(chats.length, 'chat was read.', 'chats were read.'))
+        this.load()
+      })
+      .catch((error: unknown) => {
+        const own = error instanceof Error && error.message.startsWith('This file')
+        this.problem = own
+          ? error.message
+          : 'The chats could not be kept: there may be too little space on this phone.'
+      })
+      // The same file can be chosen again.
+      .finally(() => (field.value = ''))
   }
+}
+
+function saveFile(chats: readonly Conversation[]): void {
+  const file = new Blob([JSON.stringify(chats, null, 2)], { type: 'application/json' })
+  const url = URL.createObjectURL(file)
+  const anchor = document.createElement('a')
+  anchor.href = url
+  anchor.download = 'choir-chats.json'
+  anchor.click()
+  setTimeout(() => URL.revokeObjectURL(url), 10_000)
 }
 
 function when(at: number): string {

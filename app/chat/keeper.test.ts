@@ -4,13 +4,17 @@ import type { Message, RoomView } from '../room/types.ts'
 import type { Conversation, ConversationStore } from './conversations.ts'
 import { ChatKeeper } from './keeper.ts'
 
-const view = (...answers: Message['state'][]): RoomView =>
-  roomView({
-    messages: answers.flatMap((state, i): Message[] => [
-      { id: `q${i}`, role: 'user', text: 'Why?', state: 'done' },
-      { id: `a${i}`, role: 'assistant', text: 'So.', state },
-    ]),
-  })
+function view(...answers: Message['state'][]): RoomView {
+  const messages = answers.flatMap((state, i): Message[] => [
+    { id: `q${i}`, role: 'user', text: 'Why?', state: 'done' },
+    { id: `a${i}`, role: 'assistant', text: 'So.', state },
+  ])
+  const nodes = messages.map((message, i) => ({
+    message,
+    parent: messages[i - 1]?.id ?? null,
+  }))
+  return roomView({ messages, chat: { nodes, leaf: messages.at(-1)?.id ?? null } })
+}
 
 function keeper(save: (chat: Conversation) => Promise<void>): ChatKeeper {
   let id = 0
@@ -39,6 +43,19 @@ it('saves once per ended answer, under one name until the next chat', async () =
     ['chat-1', 4],
     ['chat-2', 2],
   ])
+})
+
+it('a chat that is taken up is saved again only when it goes on', async () => {
+  const saved: string[] = []
+  const chats = keeper(({ id }) => {
+    saved.push(id)
+    return Promise.resolve()
+  })
+  chats.next('old')
+  await chats.keep(view('done'))
+  expect(saved).toEqual([])
+  await chats.keep(view('done', 'done'))
+  expect(saved).toEqual(['old'])
 })
 
 it('goes on when nothing can be kept', async () => {

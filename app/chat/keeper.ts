@@ -5,6 +5,8 @@ import { toConversation, type ConversationStore } from './conversations.ts'
 export class ChatKeeper {
   private id: string
   private saved = ''
+  /** What was taken up is kept already. */
+  private takenUp = false
   private store: Promise<ConversationStore> | null = null
 
   constructor(
@@ -16,16 +18,22 @@ export class ChatKeeper {
   }
 
   /** Call whenever the view changes; saves when something ended since the last time. */
-  async keep({ messages, model }: RoomView): Promise<void> {
+  async keep({ messages, model, chat: shown }: RoomView): Promise<void> {
     const ended = messages.filter(
       ({ role, state }) =>
         role === 'assistant' && state !== 'waiting' && state !== 'streaming',
     )
     const last = ended.at(-1)
-    const mark = last ? `${last.id} ${last.state} ${ended.length}` : ''
+    const mark = last
+      ? `${last.id} ${last.state} ${last.text.length} ${ended.length}`
+      : ''
     if (mark === this.saved || mark === '') return
     this.saved = mark
-    const chat = toConversation(this.id, this.now(), model?.name ?? null, messages)
+    if (this.takenUp) {
+      this.takenUp = false
+      return
+    }
+    const chat = toConversation(this.id, this.now(), model?.name ?? null, shown)
     if (!chat) return
     try {
       this.store ??= this.open()
@@ -36,9 +44,10 @@ export class ChatKeeper {
     }
   }
 
-  /** The next messages belong to another chat. */
-  next(): void {
-    this.id = this.newId()
+  /** The next messages belong to another chat: a new one, or one that is taken up. */
+  next(takenUp: string | null = null): void {
+    this.id = takenUp ?? this.newId()
+    this.takenUp = takenUp !== null
     this.saved = ''
   }
 }

@@ -1,8 +1,8 @@
 /** An answer as it grows: settled blocks stay in the page, only the last one is redrawn. */
 import type { Token } from 'marked'
 import { icons } from '../shell/icons.ts'
-import { announce } from '../shell/announcer.ts'
 import { render } from 'lit'
+import { COPIED_MS, copyText } from './copy.ts'
 import { GrowingText } from './growing-text.ts'
 import { blocks, toContent } from './markdown.ts'
 
@@ -62,15 +62,10 @@ function copyButton(text: string): HTMLButtonElement {
     button.append(icon, done ? 'Copied' : 'Copy')
   }
   button.addEventListener('click', () => {
-    if (!('clipboard' in navigator)) return
-    navigator.clipboard.writeText(text).then(
-      () => {
-        draw(true)
-        announce('The code is copied.')
-        setTimeout(() => draw(false), 2000)
-      },
-      () => undefined,
-    )
+    void copyText(text, 'The code').then((copied) => {
+      draw(copied)
+      setTimeout(() => draw(false), COPIED_MS)
+    })
   })
   draw(false)
   return button

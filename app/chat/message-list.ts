@@ -11,7 +11,6 @@ import { customElement, property, query } from 'lit/decorators.js'
 import { repeat } from 'lit/directives/repeat.js'
 import type { Message } from '../room/types.ts'
 import { announce } from '../shell/announcer.ts'
-import { emit } from '../shell/emit.ts'
 import { icons } from '../shell/icons.ts'
 import { controls } from '../styles/controls.ts'
 import { FollowEnd } from './follow.ts'
@@ -21,11 +20,13 @@ import { SpokenAnswer } from './spoken.ts'
 /** Between two announcements of a growing answer. */
 const SPEAK_MS = 3000
 
-/** @fires choir-ask-again with the id of the answer that failed. */
 @customElement('choir-message-list')
 export class ChoirMessageList extends LitElement {
   @property({ attribute: false }) messages: readonly Message[] = []
-  @property({ type: Boolean }) ready = false
+  /** Why an answer that waits is not there yet. */
+  @property() waiting = ''
+  /** Longest conversation of the model, tokens; 0: not known. */
+  @property({ type: Number }) context = 0
   @query('.scroller') private readonly scroller: HTMLElement | undefined
   @query('.column') private readonly column: HTMLElement | undefined
   private readonly follow = new FollowEnd(this)
@@ -93,7 +94,8 @@ export class ChoirMessageList extends LitElement {
   }
 
   protected override render(): TemplateResult {
-    const last = this.messages.length - 1
+    const last = this.messages.at(-1)
+    const idle = last?.state !== 'waiting' && last?.state !== 'streaming'
     return html`<div
         class="scroller"
         tabindex="0"
@@ -104,17 +106,15 @@ export class ChoirMessageList extends LitElement {
           ${repeat(
             this.messages,
             ({ id }) => id,
-            (message, index) =>
+            (message) =>
               html`<choir-message
                 data-testid="message-${message.role}"
                 data-state=${message.state}
                 .message=${message}
-                .ready=${this.ready}
-                .retryable=${index === last}
-                @choir-retry=${(event: Event) => {
-                  event.stopPropagation()
-                  emit(this, 'choir-ask-again', message.id)
-                }}
+                .waiting=${message.state === 'waiting' ? this.waiting : ''}
+                .context=${this.context}
+                .idle=${idle}
+                .last=${message === last}
               ></choir-message>`,
           )}
         </div>

@@ -7,23 +7,36 @@ import {
   type PropertyValues,
   type TemplateResult,
 } from 'lit'
-import { customElement, property, query } from 'lit/decorators.js'
+import { customElement, property, query, state } from 'lit/decorators.js'
 import type { Message } from '../room/types.ts'
 import { emit } from '../shell/emit.ts'
 import { icons } from '../shell/icons.ts'
 import { controls } from '../styles/controls.ts'
+import './message-actions.ts'
 import type { MarkdownView } from './markdown-view.ts'
 import { prose } from './prose.ts'
-import { statsWords } from './stats.ts'
+import './question-form.ts'
+import { liveWords, statsWords } from './stats.ts'
 
-/** @fires choir-retry when the question should be asked again. */
+export interface EditedQuestion {
+  readonly id: string
+  readonly text: string
+}
+
+/** @fires choir-edit with an EditedQuestion; those of choir-message-actions. */
 @customElement('choir-message')
 export class ChoirMessage extends LitElement {
   @property({ attribute: false }) message: Message | undefined
-  /** Whether the room can answer now. */
-  @property({ type: Boolean }) ready = false
-  /** Offers to ask again. */
-  @property({ type: Boolean }) retryable = false
+  /** Why the answer is not there yet. */
+  @property() waiting = ''
+  /** The chat can be changed now: no answer is being written. */
+  @property({ type: Boolean }) idle = false
+  @property({ type: Boolean }) last = false
+  /** It is only read, in a list of earlier chats. */
+  @property({ type: Boolean }) kept = false
+  /** Longest conversation of the model, tokens; 0: not known. */
+  @property({ type: Number }) context = 0
+  @state() private editing = false
   @query('.prose') private readonly prose: HTMLElement | undefined
   private view: MarkdownView | null = null
 
@@ -34,10 +47,15 @@ export class ChoirMessage extends LitElement {
       :host {
         display: block;
       }
+      .asked {
+        display: flex;
+        justify-content: flex-end;
+        align-items: center;
+        flex-wrap: wrap;
+      }
       .user {
         width: fit-content;
-        max-width: 86%;
-        margin-left: auto;
+        max-width: min(86%, calc(100% - var(--touch)));
         padding: 10px 16px;
         border-radius: 20px 20px 6px 20px;
         background: var(--accent-soft);
@@ -80,27 +98,25 @@ export class ChoirMessage extends LitElement {
           transform: translateY(-6px);
         }
       }
-      .note {
+      .edit {
+        color: var(--ink-soft);
+      }
+      choir-message-actions.versions {
+        flex: 0 0 100%;
         display: flex;
-        flex-wrap: wrap;
-        align-items: center;
-        gap: 4px 12px;
+        justify-content: flex-end;
+      }
+      .note {
         margin-top: 8px;
         color: var(--ink-soft);
         font-size: 14px;
         line-height: 1.4;
       }
       .failed {
-        display: grid;
-        gap: 10px;
-        justify-items: start;
         margin-top: 8px;
         padding: 14px 16px;
         border-radius: var(--radius-small);
         background: var(--bad-soft);
-      }
-      .failed button {
-        background: var(--card);
       }
     `,
   ]
@@ -108,14 +124,62 @@ export class ChoirMessage extends LitElement {
   protected override render(): TemplateResult | typeof nothing {
     const { message } = this
     if (!message) return nothing
-    if (message.role === 'user')
-      return html`<article
+    return message.role === 'user' ? this.question(message) : this.answer(message)
+  }
+
+  private question(message: Message): TemplateResult {
+    if (this.editing)
+      return html`<choir-question-form
+        .text=${message.text}
+        @choir-cancel=${() => (this.editing = false)}
+        @choir-ask=${(event: CustomEvent<string>) => {
+          event.stopPropagation()
+          this.editing = false
+          const edited: EditedQuestion = { id: message.id, text: event.detail }
+          emit(this, 'choir-edit', edited)
+        }}
+      ></choir-question-form>`
+    return html`<div class="asked">
+      ${
+        this.kept
+          ? nothing
+          : html`<button
+              class="icon edit"
+              aria-label="Change this question"
+              data-testid="question-edit"
+              ?disabled=${!this.idle}
+              @click=${() => (this.editing = true)}
+            >
+              ${icons.edit(18)}
+            </button>`
+      }
+      <article
         class="user"
         aria-label="Your question"
         .textContent=${message.text}
-      ></article>`
+      ></article>
+      ${
+        message.versions && !this.kept
+          ? html`<choir-message-actions
+              class="versions"
+              .message=${message}
+              .idle=${this.idle}
+            ></choir-message-actions>`
+          : nothing
+      }
+    </div>`
+  }
+
+  private answer(message: Message): TemplateResult {
     return html`<article aria-label="Answer">
-      ${message.text === '' && message.state === 'waiting' ? this.waiting() : nothing}
+      ${
+        message.text === '' && message.state === 'waiting'
+          ? html`<div class="waiting">
+              <span class="dots" aria-hidden="true"><i></i><i></i><i></i></span>
+              <span>${this.waiting}</span>
+            </div>`
+          : nothing
+      }
       <div class="prose" data-testid="answer-text" ?hidden=${message.text === ''}></div>
       ${this.ending(message)}
     </article>`
@@ -142,34 +206,30 @@ export class ChoirMessage extends LitElement {
     }
   }
 
-  private waiting(): TemplateResult {
-    return html`<div class="waiting">
-      <span class="dots" aria-hidden="true"><i></i><i></i><i></i></span>
-      <span
-        >${
-          this.ready
-            ? 'Reading your question …'
-            : 'The room is still getting ready – your question waits.'
-        }</span
-      >
-    </div>`
+  private ending(message: Message): TemplateResult | typeof nothing {
+    if (!isEnded(message)) {
+      const words = liveWords(message)
+      return words ? html`<p class="note numbers">${words}</p>` : nothing
+    }
+    return html`${this.note(message)}
+    ${
+      this.kept
+        ? nothing
+        : html`<choir-message-actions
+            .message=${message}
+            .idle=${this.idle}
+            .last=${this.last}
+          ></choir-message-actions>`
+    }`
   }
 
-  private ending(message: Message): TemplateResult | typeof nothing {
-    const stats = statsWords(message)
+  private note(message: Message): TemplateResult | typeof nothing {
     if (message.state === 'failed')
-      return html`<div class="failed">
-        <p>${message.error ?? 'The answer broke off.'}</p>
-        ${
-          this.retryable
-            ? html`<button @click=${() => emit(this, 'choir-retry')}>
-                ${icons.retry()}Ask again
-              </button>`
-            : nothing
-        }
-      </div>`
-    if (message.state !== 'done' && message.state !== 'stopped') return nothing
-    const parts = [message.state === 'stopped' ? 'Stopped' : '', stats].filter(Boolean)
+      return html`<p class="failed">${message.error ?? 'The answer broke off.'}</p>`
+    const cut = message.state === 'done' && message.continuable
+    const first =
+      message.state === 'stopped' ? 'Stopped' : cut ? 'As long as the settings allow' : ''
+    const parts = [first, statsWords(message, this.context)].filter(Boolean)
     return parts.length > 0
       ? html`<p class="note numbers" data-testid="answer-stats">${parts.join(' · ')}</p>`
       : nothing

@@ -2,7 +2,8 @@
 import { systemRandom } from './bytes.ts'
 import { identify, type SmallStore } from './identity.ts'
 import { PeerNetwork, sameOriginServer, type PeerNetworkOptions } from './peer-link.ts'
-import type { Lifecycle, RoomOptions } from './session.ts'
+import type { Lifecycle } from './lifecycle.ts'
+import type { RoomOptions } from './session.ts'
 import { workerClock } from './worker-clock.ts'
 
 export type BrowserEffects = Pick<

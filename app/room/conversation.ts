@@ -9,7 +9,8 @@ import type { StageApi } from '../../workers/stage/api.ts'
 import type { ChatMessage, TextApi } from '../../workers/text/types.ts'
 import type { Clock } from './clock.ts'
 import { sentenceOf } from './preparer.ts'
-import type { Message } from './types.ts'
+import { Thread } from './thread.ts'
+import type { Chat, ChatActions, Message } from './types.ts'
 
 /** Longest question, in UTF-16 units. */
 export const MAX_QUESTION = 32_768
@@ -45,15 +46,19 @@ interface Answer {
   readonly sequence: number
   readonly stream: number
   readonly sentAt: number
+  /** Tokens that are not text yet. */
   readonly ids: number[]
   tokens: number
+  firstTokenAt: number
   firstTokenMs: number | null
   pumping: Promise<void>
   stopping: boolean
 }
 
-export class Conversation {
-  #messages: readonly Message[] = []
+export class Conversation implements ChatActions {
+  #thread = Thread.EMPTY
+  /** Token ids of answers, to go on exactly where they ended. */
+  readonly #said = new Map<string, number[]>()
   #settings = DEFAULT_SETTINGS
   #answer: Answer | null = null
   /** Sequence of the whole conversation, so that caches are used again. */
@@ -69,8 +74,8 @@ export class Conversation {
     private readonly onChange: () => void,
   ) {}
 
-  get messages(): readonly Message[] {
-    return this.#messages
+  get thread(): Thread {
+    return this.#thread
   }
 
   /** Answers that are under way. */
@@ -83,10 +88,64 @@ export class Conversation {
   }
 
   ask(text: string): void {
+    this.#askBehind(this.#thread.leaf, text)
+  }
+
+  /** Asks a question of this chat in other words, on a branch of its own. */
+  edit(question: string, text: string): void {
+    if (this.running > 0 || this.#messageOf(question)?.role !== 'user') return
+    this.#askBehind(this.#thread.parentOf(question), text)
+  }
+
+  /** Answers the same question once more, on a branch of its own. */
+  regenerate(answer: string): void {
+    if (this.running > 0 || this.#messageOf(answer)?.role !== 'assistant') return
+    this.#add(
+      { role: 'assistant', text: '', state: 'waiting' },
+      this.#thread.parentOf(answer),
+    )
+    this.flush()
+  }
+
+  /** Goes on with an answer where it ended. */
+  continue(answer: string): void {
+    const message = this.#messageOf(answer)
+    if (this.running > 0 || this.#closed || !message?.continuable) return
+    if (this.#thread.leaf !== answer) return
+    this.#update(answer, { state: 'waiting', continuable: false })
+    this.flush()
+  }
+
+  choose(message: string): void {
+    if (this.running > 0) return
+    this.#thread = this.#thread.choose(message)
+    this.onChange()
+  }
+
+  /** Takes up a chat that was kept. */
+  resume({ nodes, leaf }: Chat): void {
+    this.clear()
+    const ids = new Map(nodes.map(({ message }) => [message.id, this.#newId()]))
+    const renamed = (id: string | null): string | null =>
+      id === null ? null : (ids.get(id) ?? null)
+    this.#thread = Thread.of(
+      nodes.map(({ message: { id, role, text, state }, parent }) => ({
+        message: { id: ids.get(id) ?? this.#newId(), role, text, state },
+        parent: renamed(parent),
+      })),
+      renamed(leaf),
+    )
+    this.onChange()
+  }
+
+  #askBehind(parent: string | null, text: string): void {
     const question = text.trim()
     if (question === '' || this.#closed) return
     const tooLong = question.length > MAX_QUESTION
-    this.#add({ role: 'user', text: question.slice(0, MAX_QUESTION), state: 'done' })
+    this.#add(
+      { role: 'user', text: question.slice(0, MAX_QUESTION), state: 'done' },
+      parent,
+    )
     const error = 'This question is too long; shorten it and ask again.'
     if (tooLong) this.#add({ role: 'assistant', text: '', state: 'failed', error })
     else this.#add({ role: 'assistant', text: '', state: 'waiting' })
@@ -95,7 +154,7 @@ export class Conversation {
 
   /** Sends the next question that waits, if the room can answer. */
   flush(): void {
-    const waiting = this.#messages.find(({ state }) => state === 'waiting')
+    const waiting = this.#thread.path.find(({ state }) => state === 'waiting')
     const join = this.options.join()
     const context = this.options.context()
     if (!waiting || this.#answer || this.#encoding || this.#closed) return
@@ -104,14 +163,14 @@ export class Conversation {
   }
 
   stop(): void {
-    for (const message of this.#messages)
-      if (message.state === 'waiting') this.#update(message.id, { state: 'stopped' })
+    for (const message of this.#thread.path)
+      if (message.state === 'waiting') this.#halt(message.id)
     const answer = this.#answer
     if (!answer || answer.stopping) return
     answer.stopping = true
     void this.options.stage.stop(answer.sequence).catch(() => undefined)
     this.options.clock.after(STOP_MS, () => {
-      if (this.#answer === answer) void this.#end(answer, 'stopped', null)
+      if (this.#answer === answer) void this.#end(answer, 'stopped', null, true)
     })
   }
 
@@ -120,7 +179,8 @@ export class Conversation {
     this.stop()
     this.#forget()
     this.#answer = null
-    this.#messages = []
+    this.#thread = Thread.EMPTY
+    this.#said.clear()
     this.onChange()
   }
 
@@ -134,9 +194,10 @@ export class Conversation {
     this.#encoding = true
     this.onChange()
     try {
-      const ids = await text.encode(this.#before(id))
+      const said = this.#said.get(id) ?? []
+      const ids = [...(await text.encode(this.#before(id))), ...said]
       this.#encoding = false
-      if (this.#messages.find((message) => message.id === id)?.state !== 'waiting') {
+      if (this.#messageOf(id)?.state !== 'waiting') {
         this.onChange()
         this.flush()
         return
@@ -156,11 +217,14 @@ export class Conversation {
         sentAt: clock.now(),
         ids: [],
         tokens: 0,
+        firstTokenAt: 0,
         firstTokenMs: null,
         pumping: Promise.resolve(),
         stopping: false,
       }
       this.#answer = answer
+      if (said.length > 0)
+        this.#update(id, { text: await text.push(answer.stream, said) })
       this.#update(id, { state: 'streaming' })
       const { maxTokens, speculate, temperature, topK, topP, repetitionPenalty, seed } =
         this.#settings
@@ -186,11 +250,18 @@ export class Conversation {
       // After a change of the plan a token may come twice.
       if (event.index < answer.tokens) return
       answer.tokens = event.index + 1
-      answer.firstTokenMs ??= this.options.clock.now() - answer.sentAt
+      if (answer.firstTokenMs === null) {
+        answer.firstTokenAt = this.options.clock.now()
+        answer.firstTokenMs = answer.firstTokenAt - answer.sentAt
+      }
       answer.ids.push(event.id)
+      const said = this.#said.get(answer.id)
+      if (said) said.push(event.id)
+      else this.#said.set(answer.id, [event.id])
       answer.pumping = answer.pumping.then(() => this.#pump(answer))
     } else if (event.kind === 'end') {
-      void this.#end(answer, event.reason === 'stopped' ? 'stopped' : 'done', event.stats)
+      const state = event.reason === 'stopped' ? 'stopped' : 'done'
+      void this.#end(answer, state, event.stats, event.reason !== 'eos')
     } else {
       this.#fail(answer.id, sentenceOf(new Error(event.message), 'The answer broke off'))
     }
@@ -213,6 +284,7 @@ export class Conversation {
     answer: Answer,
     state: 'done' | 'stopped',
     stats: AnswerStats | null,
+    continuable: boolean,
   ): Promise<void> {
     await answer.pumping
     const rest = await this.options.text.finish(answer.stream).catch(() => '')
@@ -220,11 +292,23 @@ export class Conversation {
     this.#append(answer, rest)
     this.#answer = null
     const firstTokenMs = answer.firstTokenMs ?? 0
-    this.#update(answer.id, {
+    this.#finish(answer.id, {
       state,
+      continuable: continuable && this.#said.has(answer.id),
       ...(stats ? { stats: { ...stats, firstTokenMs } } : {}),
     })
     this.flush()
+  }
+
+  /** It was waiting: as far as it came before, it can be continued. */
+  #halt(id: string): void {
+    this.#finish(id, { state: 'stopped', continuable: this.#said.has(id) })
+  }
+
+  /** @param change the message's last one, unless it is continued. */
+  #finish(id: string, change: Partial<Message>): void {
+    if (!change.continuable) this.#said.delete(id)
+    this.#update(id, change)
   }
 
   #fail(id: string, error: string): void {
@@ -232,14 +316,15 @@ export class Conversation {
       void this.options.text.finish(this.#answer.stream).catch(() => undefined)
       this.#answer = null
     }
-    this.#update(id, { state: 'failed', error })
+    this.#finish(id, { state: 'failed', error, continuable: this.#said.has(id) })
     this.flush()
   }
 
   /** What was said before this answer; empty answers are left out. */
   #before(id: string): ChatMessage[] {
-    const end = this.#messages.findIndex((message) => message.id === id)
-    const said = this.#messages.slice(0, end).filter(({ text }) => text !== '')
+    const { path } = this.#thread
+    const end = path.findIndex((message) => message.id === id)
+    const said = path.slice(0, end).filter(({ text }) => text !== '')
     const { system } = this.#settings
     return [
       ...(system === '' ? [] : [{ role: 'system' as const, content: system }]),
@@ -262,22 +347,33 @@ export class Conversation {
       void this.options.stage.forget(sequence).catch(() => undefined)
   }
 
-  #add(message: Omit<Message, 'id'>): void {
+  #newId(): string {
     this.#ids += 1
-    this.#messages = [...this.#messages, { ...message, id: `m${this.#ids}` }]
+    return `m${this.#ids}`
+  }
+
+  #messageOf(id: string): Message | undefined {
+    return this.#thread.nodes.get(id)?.message
+  }
+
+  #add(message: Omit<Message, 'id'>, parent = this.#thread.leaf): void {
+    this.#thread = this.#thread.add({ ...message, id: this.#newId() }, parent)
     this.onChange()
   }
 
   #append(answer: Answer, text: string): void {
-    const message = this.#messages.find(({ id }) => id === answer.id)
-    if (message && text !== '' && this.#answer === answer)
-      this.#update(answer.id, { text: message.text + text })
+    const message = this.#messageOf(answer.id)
+    if (!message || text === '' || this.#answer !== answer) return
+    const { tokens, firstTokenMs, firstTokenAt } = answer
+    const ms = this.options.clock.now() - firstTokenAt
+    this.#update(answer.id, {
+      text: message.text + text,
+      live: { tokens, ms, firstTokenMs: firstTokenMs ?? 0 },
+    })
   }
 
   #update(id: string, change: Partial<Message>): void {
-    this.#messages = this.#messages.map((message) =>
-      message.id === id ? { ...message, ...change } : message,
-    )
+    this.#thread = this.#thread.change(id, change)
     this.onChange()
   }
 }

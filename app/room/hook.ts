@@ -3,7 +3,7 @@
  * what was asked last, and what was fetched.
  */
 import type { StageApi, StageStats } from '../../workers/stage/api.ts'
-import type { RoomSession } from './types.ts'
+import type { ChatActions, RoomSession } from './types.ts'
 import type { RoomShards } from './workers.ts'
 
 export interface LastAnswer {
@@ -80,6 +80,10 @@ export class RoomHook extends EventTarget implements RoomSession {
 
   get view(): RoomSession['view'] {
     return this.#room.view
+  }
+
+  get chat(): ChatActions {
+    return this.#room.chat
   }
 
   get lastAnswer(): LastAnswer | null {

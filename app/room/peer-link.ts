@@ -8,7 +8,7 @@ import {
   type Wire,
 } from './link.ts'
 import { openWire } from './peer-wire.ts'
-import type { Lifecycle } from './session.ts'
+import type { Lifecycle } from './lifecycle.ts'
 
 export interface PeerNetworkOptions {
   readonly host: string

@@ -6,8 +6,10 @@ import type { Random } from './bytes.ts'
 import { every, pause, type Clock } from './clock.ts'
 import { Conversation, type Settings } from './conversation.ts'
 import type { Deal } from './deal.ts'
+import { twoDigits } from './figures.ts'
 import type { Identity } from './handshake.ts'
 import { KnockDesk } from './knock.ts'
+import type { Lifecycle } from './lifecycle.ts'
 import type { Network } from './link.ts'
 import { linkFacts } from './link-facts.ts'
 import { foundRoom, memberOf } from './membership.ts'
@@ -20,16 +22,8 @@ import { asLine, type Facts, type Message } from './protocol.ts'
 import { JoinError, Rendezvous, whyNotJoined } from './rendezvous.ts'
 import { Replica } from './replica.ts'
 import { codeOf, linkOf, slotIds, SLOTS, type Secret } from './secret.ts'
-import type { Knock, RoomSession, RoomView } from './types.ts'
+import type { ChatActions, Knock, RoomSession, RoomView } from './types.ts'
 import { isReady, viewOf } from './view.ts'
-
-/** What the page tells of its own life. Each returns a function that stops listening. */
-export interface Lifecycle {
-  /** The page goes away for good, or is put aside. */
-  onHide(listener: () => void): () => void
-  /** The page is looked at again, or the network is back. */
-  onShow(listener: () => void): () => void
-}
 
 export interface RoomOptions {
   readonly network: Network
@@ -227,6 +221,10 @@ export class Session extends EventTarget implements RoomSession {
     return this.#view
   }
 
+  get chat(): ChatActions {
+    return this.#conversation
+  }
+
   /** Opens the room with this device alone; others are called in the background. */
   open(): void {
     const { identity, model, page, random } = this.options
@@ -383,7 +381,7 @@ export class Session extends EventTarget implements RoomSession {
       })
       await stage.onStats(({ msPerLayer, memory }) => {
         this.#replica.tell({
-          msPerLayer: round(msPerLayer),
+          msPerLayer: twoDigits(msPerLayer),
           memoryUsed: memory.weights + memory.caches,
         })
       })
@@ -493,14 +491,9 @@ export class Session extends EventTarget implements RoomSession {
       rtt: (device) => this.#mesh.rtt(device),
       manifest: this.#manifest,
       active: this.#preparer.active,
-      messages: this.#conversation.messages,
+      thread: this.#conversation.thread,
       knocks: this.#knocks,
       notice: this.#notice,
     })
   }
-}
-
-/** Two significant digits: small changes are not worth a message. */
-function round(value: number): number {
-  return Number(value.toPrecision(2))
 }

@@ -67,6 +67,27 @@ export interface Message {
   /** For people, when `failed`. */
   readonly error?: string
   readonly stats?: AnswerStats & { readonly firstTokenMs: number }
+  /** While it streams: tokens so far, and milliseconds since the first one. */
+  readonly live?: {
+    readonly tokens: number
+    readonly ms: number
+    readonly firstTokenMs: number
+  }
+  /** It broke off or reached its longest length, and can be continued where it is. */
+  readonly continuable?: boolean
+  /** Ids of all wordings of this message, itself among them, where there are several. */
+  readonly versions?: readonly string[]
+}
+
+/** A whole chat with all its branches, as it is kept and taken up again. */
+export interface Chat {
+  readonly nodes: readonly {
+    readonly message: Message
+    /** Id of the message before it; null for the first one. */
+    readonly parent: string | null
+  }[]
+  /** The last message that is shown. */
+  readonly leaf: string | null
 }
 
 export interface Knock {
@@ -90,6 +111,8 @@ export interface RoomView {
     readonly name: string
     readonly layers: number
     readonly bytes: number
+    /** Longest conversation, tokens. */
+    readonly context: number
   } | null
   readonly epoch: Epoch | null
   readonly link: string
@@ -100,10 +123,28 @@ export interface RoomView {
   readonly lapMs: number | null
   /** What was decided about layers and why, the newest last; at most 16. */
   readonly notes: readonly Note[]
+  /** The branch of the chat that is shown. */
   readonly messages: readonly Message[]
+  readonly chat: Chat
+  /** Answers that other devices wait for. */
+  readonly othersAsking: number
   readonly knocks: readonly Knock[]
   /** The newest thing that people should know, in one sentence. */
   readonly notice: string | null
+}
+
+/** What can be done with what was said; nothing happens while an answer is written. */
+export interface ChatActions {
+  /** Asks a question of this chat in other words; the old one stays as another version. */
+  edit(question: string, text: string): void
+  /** Answers the same question once more; the old answer stays as another version. */
+  regenerate(answer: string): void
+  /** Goes on with an answer that is `continuable`. */
+  continue(answer: string): void
+  /** Shows another version of a message, and what followed it. */
+  choose(message: string): void
+  /** Takes up a chat that was kept. */
+  resume(chat: Chat): void
 }
 
 /** What the screen can do. Events: `change` whenever `view` is a new object. */
@@ -111,6 +152,7 @@ export interface RoomSession extends EventTarget {
   readonly view: RoomView
   ask(text: string): void
   stop(): void
+  readonly chat: ChatActions
   /** Forgets the conversation on this device. */
   clear(): void
   admit(knock: string): void

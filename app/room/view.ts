@@ -3,7 +3,8 @@ import type { Manifest } from '../../model-split/manifest.ts'
 import type { Epoch, RingStage } from '../../workers/ring/types.ts'
 import { isWhole, memberOf, sameEpoch, type RoomState } from './membership.ts'
 import type { Facts } from './protocol.ts'
-import type { DeviceView, Knock, Message, RoomStatus, RoomView } from './types.ts'
+import type { Thread } from './thread.ts'
+import type { DeviceView, Knock, RoomStatus, RoomView } from './types.ts'
 
 export interface Known {
   readonly self: string
@@ -17,18 +18,19 @@ export interface Known {
   readonly manifest: Manifest | null
   /** The plan that this device takes part in. */
   readonly active: Epoch | null
-  readonly messages: readonly Message[]
+  readonly thread: Thread
   readonly knocks: readonly Knock[]
   readonly notice: string | null
 }
 
 export function viewOf(known: Known): RoomView {
-  const { state, manifest, link, code, messages, knocks, notice } = known
+  const { state, manifest, link, code, thread, knocks, notice } = known
   return {
     status: statusOf(known),
     model: manifest && {
       name: manifest.model.name,
       layers: manifest.layers,
+      context: manifest.context,
       bytes: Object.values(manifest.shards).reduce((sum, { bytes }) => sum + bytes, 0),
     },
     epoch: state?.active?.epoch ?? null,
@@ -39,7 +41,9 @@ export function viewOf(known: Known): RoomView {
       : [],
     lapMs: lapOf(known),
     notes: state?.notes ?? [],
-    messages,
+    messages: thread.path,
+    chat: { nodes: [...thread.nodes.values()], leaf: thread.leaf },
+    othersAsking: othersAsking(known),
     knocks,
     notice,
   }
@@ -71,6 +75,12 @@ function stageMs(stage: RingStage, starter: boolean, facts: Facts): number | nul
   const { msPerLayer, msStarter } = facts
   if (msPerLayer === null) return null
   return msPerLayer * (stage.to - stage.from) + (starter ? (msStarter ?? 0) : 0)
+}
+
+function othersAsking({ self, facts }: Known): number {
+  let sum = 0
+  for (const [device, { running }] of facts) if (device !== self) sum += running
+  return sum
 }
 
 function deviceOf(known: Known, state: RoomState, device: string): DeviceView {

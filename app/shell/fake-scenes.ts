@@ -37,7 +37,7 @@ export function phone(index: number, of: number, state: DeviceState): DeviceView
 
 export const BASE: RoomView = {
   status: { kind: 'ready' },
-  model: { name: 'SmolLM2 135M', layers: LAYERS, bytes: 139e6 },
+  model: { name: 'SmolLM2 135M', layers: LAYERS, bytes: 139e6, context: 8192 },
   epoch: { term: 1, number: 1 },
   link: `${location.origin}/#room=vJ3mZk0qT7uYw2pXcA9e-Q`,
   code: 'KLMWRT',
@@ -51,6 +51,8 @@ export const BASE: RoomView = {
     },
   ],
   messages: [],
+  chat: { nodes: [], leaf: null },
+  othersAsking: 0,
   knocks: [],
   notice: null,
 }
@@ -133,7 +135,7 @@ export const SCENES: Readonly<Record<string, RoomView>> = {
   short: {
     ...BASE,
     status: { kind: 'short', missingBytes: 7.4e8 },
-    model: { name: 'Qwen2.5 1.5B', layers: 28, bytes: 1.1e9 },
+    model: { name: 'Qwen2.5 1.5B', layers: 28, bytes: 1.1e9, context: 32_768 },
     devices: [{ ...phone(0, 1, { kind: 'idle' }), span: null, memoryBudget: 5e8 }],
   },
   preparing: {

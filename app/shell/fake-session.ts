@@ -1,13 +1,27 @@
 /** A room that exists on this screen only. */
-import type { Message, RoomSession, RoomView } from '../room/types.ts'
+import { Thread } from '../room/thread.ts'
+import type { ChatActions, Message, RoomSession, RoomView } from '../room/types.ts'
 import { ANSWER, BASE, phone, SCENES } from './fake-scenes.ts'
 
 class FakeSession extends EventTarget implements RoomSession {
   private timer: ReturnType<typeof setInterval> | null = null
   private next = 0
+  private thread: Thread
+  readonly chat: ChatActions = {
+    edit: (question, text) => this.askBehind(this.thread.parentOf(question), text),
+    regenerate: (answer) => this.answerBehind(this.thread.parentOf(answer)),
+    continue: (answer) => this.write(answer),
+    choose: (message) => this.say(this.thread.choose(message)),
+    resume: ({ nodes, leaf }) => this.say(Thread.of(nodes, leaf)),
+  }
 
   constructor(public view: RoomView) {
     super()
+    const nodes = view.messages.map((message, i) => ({
+      message,
+      parent: view.messages[i - 1]?.id ?? null,
+    }))
+    this.thread = Thread.of(nodes, nodes.at(-1)?.message.id ?? null)
   }
 
   show(patch: Partial<RoomView>): void {
@@ -16,34 +30,7 @@ class FakeSession extends EventTarget implements RoomSession {
   }
 
   ask(text: string): void {
-    this.next += 1
-    const id = `fake-${this.next}`
-    const answer: Message = {
-      id: `${id}a`,
-      role: 'assistant',
-      text: '',
-      state: 'waiting',
-    }
-    this.show({
-      messages: [
-        ...this.view.messages,
-        { id, role: 'user', text, state: 'done' },
-        answer,
-      ],
-    })
-    const pieces = ANSWER.match(/\s*\S+/g) ?? []
-    let written = 0
-    const started = performance.now()
-    this.timer = setInterval(() => {
-      if (this.view.status.kind !== 'ready') return
-      written += 1
-      const done = written >= pieces.length
-      this.answer({
-        text: pieces.slice(0, written).join(''),
-        state: done ? 'done' : 'streaming',
-      })
-      if (done) this.finish('done', started, written)
-    }, 60)
+    this.askBehind(this.thread.leaf, text)
   }
 
   stop(): void {
@@ -51,7 +38,7 @@ class FakeSession extends EventTarget implements RoomSession {
   }
 
   clear(): void {
-    this.show({ messages: [] })
+    this.say(Thread.EMPTY)
   }
 
   admit(id: string): void {
@@ -86,13 +73,54 @@ class FakeSession extends EventTarget implements RoomSession {
     return Promise.resolve()
   }
 
-  private answer(patch: Partial<Message>): void {
-    const { messages } = this.view
+  private askBehind(parent: string | null, text: string): void {
+    const question = { id: this.newId(), role: 'user', text, state: 'done' } as const
+    this.say(this.thread.add(question, parent))
+    this.answerBehind(question.id)
+  }
+
+  private answerBehind(parent: string | null): void {
+    const id = this.newId()
+    this.say(
+      this.thread.add({ id, role: 'assistant', text: '', state: 'waiting' }, parent),
+    )
+    this.write(id)
+  }
+
+  private write(id: string): void {
+    const before = this.thread.nodes.get(id)?.message.text ?? ''
+    const pieces = ANSWER.match(/\s*\S+/g) ?? []
+    let written = 0
+    const started = performance.now()
+    this.timer = setInterval(() => {
+      if (this.view.status.kind !== 'ready') return
+      written += 1
+      const done = written >= pieces.length
+      const ms = performance.now() - started
+      this.answer({
+        text: before + pieces.slice(0, written).join(''),
+        state: done ? 'done' : 'streaming',
+        live: { tokens: written, ms, firstTokenMs: 90 },
+      })
+      if (done) this.finish('done', started, written)
+    }, 60)
+  }
+
+  private newId(): string {
+    this.next += 1
+    return `fake-${this.next}`
+  }
+
+  private say(thread: Thread): void {
+    this.thread = thread
     this.show({
-      messages: messages.map((m, i) =>
-        i === messages.length - 1 ? { ...m, ...patch } : m,
-      ),
+      messages: thread.path,
+      chat: { nodes: [...thread.nodes.values()], leaf: thread.leaf },
     })
+  }
+
+  private answer(patch: Partial<Message>): void {
+    if (this.thread.leaf) this.say(this.thread.change(this.thread.leaf, patch))
   }
 
   private finish(state: 'done' | 'stopped', started: number, newTokens: number): void {
@@ -101,6 +129,7 @@ class FakeSession extends EventTarget implements RoomSession {
     const decodeMs = performance.now() - started
     this.answer({
       state,
+      continuable: state === 'stopped',
       stats: {
         promptTokens: 30,
         reusedTokens: 0,

@@ -11,8 +11,11 @@ import { customElement, property, query, state } from 'lit/decorators.js'
 import type { ChoirComposer } from '../chat/composer.ts'
 import '../chat/composer.ts'
 import '../chat/empty-chat.ts'
+import type { KeptChat } from '../chat/history.ts'
 import { ChatKeeper } from '../chat/keeper.ts'
+import type { EditedQuestion } from '../chat/message.ts'
 import '../chat/message-list.ts'
+import { waitingWords } from '../chat/waiting.ts'
 import { Voices } from '../devices/voices.ts'
 import type { RoomSession, RoomView } from '../room/types.ts'
 import { applySampling, randomSeed, type SettingsStore } from '../settings/settings.ts'
@@ -107,7 +110,6 @@ export class ChoirRoom extends LitElement {
   protected override render(): TemplateResult | typeof nothing {
     const { view, session, sheet } = this
     if (!view || !session) return nothing
-    const ready = view.status.kind === 'ready'
     const knock =
       view.knocks.length === 0
         ? nothing
@@ -121,7 +123,14 @@ export class ChoirRoom extends LitElement {
       <main
         class="middle"
         @choir-ask=${(event: CustomEvent<string>) => this.ask(event.detail)}
-        @choir-ask-again=${(event: CustomEvent<string>) => this.askAgain(event.detail)}
+        @choir-edit=${({ detail }: CustomEvent<EditedQuestion>) =>
+          this.change((room) => room.chat.edit(detail.id, detail.text))}
+        @choir-regenerate=${({ detail }: CustomEvent<string>) =>
+          this.change((room) => room.chat.regenerate(detail))}
+        @choir-continue=${({ detail }: CustomEvent<string>) =>
+          this.change((room) => room.chat.continue(detail))}
+        @choir-choose=${({ detail }: CustomEvent<string>) =>
+          this.change((room) => room.chat.choose(detail))}
         @choir-invite=${() => this.open('invite')}
       >
         <h1 class="visually-hidden">Chat</h1>
@@ -133,7 +142,8 @@ export class ChoirRoom extends LitElement {
               ></choir-empty-chat>`
             : html`<choir-message-list
                 .messages=${view.messages}
-                .ready=${ready}
+                .waiting=${waitingWords(view)}
+                .context=${view.model?.context ?? 0}
               ></choir-message-list>`
         }
         <div class="over">
@@ -183,6 +193,8 @@ export class ChoirRoom extends LitElement {
         return html`<choir-invite .view=${view}></choir-invite>`
       case 'history':
         return html`<choir-history
+          inRoom
+          @choir-take-up=${(event: CustomEvent<KeptChat>) => this.takeUp(event.detail)}
           @choir-title=${(event: CustomEvent<string>) => (this.heading = event.detail)}
         ></choir-history>`
       case 'settings':
@@ -202,17 +214,21 @@ export class ChoirRoom extends LitElement {
   }
 
   private ask(text: string): void {
+    this.change((room) => room.ask(text))
+  }
+
+  /** What begins another answer: not while one is being written. */
+  private change(begin: (room: RoomSession) => void): void {
     const { session, settings, view } = this
     if (!session || !view || isAnswering(view)) return
     if (settings) applySampling(session, settings.value, randomSeed)
-    session.ask(text)
+    begin(session)
   }
 
-  private askAgain(answer: string): void {
-    const messages = this.view?.messages ?? []
-    const at = messages.findIndex(({ id }) => id === answer)
-    const question = messages.slice(0, at).findLast(({ role }) => role === 'user')
-    if (question) this.ask(question.text)
+  private takeUp({ id, chat }: KeptChat): void {
+    this.sheet = null
+    this.keeper.next(id)
+    this.session?.chat.resume(chat)
   }
 
   private newChat(): void {

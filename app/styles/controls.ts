@@ -105,7 +105,8 @@ export const controls = css`
     color: var(--on-accent-soft);
   }
 
-  button.outline {
+  button.outline,
+  .button.outline {
     background: transparent;
     border-color: var(--line);
   }

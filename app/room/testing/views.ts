@@ -37,6 +37,8 @@ export function roomView(change: Partial<RoomView> = {}): RoomView {
     lapMs: null,
     notes: [],
     messages: [],
+    chat: { nodes: [], leaf: null },
+    othersAsking: 0,
     knocks: [],
     notice: null,
     ...change,
