@@ -1,15 +1,16 @@
 /** What differs between the runtimes; everything else of an engine is in engine.ts. */
 import type { LinkedSpan } from '../../model-split/link/link.ts'
-import type { Manifest } from '../../model-split/manifest.ts'
+import type { Cache, Manifest } from '../../model-split/manifest.ts'
+import type { Span } from '../../model-split/span.ts'
 import type { RunSize } from './tensors.ts'
 import type { EngineKind, TensorData, WeightMode } from './types.ts'
 import type { WeightFile } from './weights.ts'
 
-/** @typeParam Kept - the caches of one sequence in one session, wherever they live. */
-export interface Backend<Kept> {
+/** @typeParam Kept - the caches of one sequence in one layer, wherever they live. */
+export interface Backend<Kept extends LayerCaches> {
   readonly kind: EngineKind
-  /** A span is divided into sessions of about so many bytes of weights: a bound on the peak. */
-  readonly sessionBytes: number
+  /** Divides a span into sessions, in order; together they are the span. */
+  divide(manifest: Manifest, span: Span, mode: WeightMode): Span[]
   /** Refuses a model that this device cannot run. @throws StageError */
   check?(manifest: Manifest): void
   /** Copies the weights; the caller drops them afterwards. */
@@ -17,30 +18,47 @@ export interface Backend<Kept> {
     linked: LinkedSpan,
     weights: readonly WeightFile[],
     mode: WeightMode,
+    tables: readonly SharedTables[],
   ): Promise<BackendSession<Kept>>
+  /**
+   * Copies weights, by name, to where any session can read them as an input; absent where a
+   * session can only have weights of its own.
+   */
+  share?(weights: ReadonlyMap<string, TensorData>): SharedTables
+  /** Of one sequence in a layer that has these caches; no rows yet. */
+  caches(caches: readonly Cache[]): Kept
   /** Frees what outlives the sessions. */
   close(): Promise<void>
+}
+
+export interface SharedTables {
+  /** Once no session reads them any more. */
+  release(): void
+}
+
+/** Caches of one sequence in one layer. Rows are counted by the engine. */
+export interface LayerCaches {
+  bytes(): number
+  dispose(): void
+  /** A copy of rows `[from, to)` of each cache; of one without rows, all. */
+  read(from: number, to: number): Promise<TensorData[]>
+  /** Puts rows behind the first `from` ones, which stay; takes the place of one without rows. */
+  write(from: number, rows: number, tensors: readonly TensorData[]): Promise<void>
 }
 
 export interface RunRequest<Kept> {
   /** Integer inputs and border tensors, checked. */
   readonly inputs: ReadonlyMap<string, TensorData>
-  /** Caches of at least `size.past` rows, or null before the first run. */
-  readonly kept: Kept | null
+  /** Caches of the layers, in order; of at least `size.past` rows. The run adds its own. */
+  readonly kept: readonly Kept[]
   readonly size: RunSize
 }
 
-export interface RunResult<Kept> {
-  /** Border tensors by name; logits of all computed rows. */
-  readonly outputs: Map<string, TensorData>
-  /** Takes the place of the request's `kept`, which may be used up. */
-  readonly kept: Kept
-}
-
 export interface BackendSession<Kept> {
-  /** Where it throws, the request's `kept` still holds its first `size.past` rows. */
-  run(request: RunRequest<Kept>): Promise<RunResult<Kept>>
-  bytes(kept: Kept): number
-  dispose(kept: Kept): void
+  /**
+   * Border tensors by name; logits of all computed rows. Where it throws, the caches still hold
+   * their first `size.past` rows.
+   */
+  run(request: RunRequest<Kept>): Promise<Map<string, TensorData>>
   release(): Promise<void>
 }

@@ -1,4 +1,4 @@
-/** Divides a span into runtime sessions, so that its weights are never held twice at once. */
+/** Divides spans into runtime sessions. */
 import type { Manifest } from '../../model-split/manifest.ts'
 import { blobsOf, type Span } from '../../model-split/span.ts'
 import type { WeightMode } from './types.ts'
@@ -6,12 +6,22 @@ import type { WeightMode } from './types.ts'
 /** Duplicated weights that a head of its own may cost, as a part of the span's weights. */
 const TOLERATED_COPY = 1 / 3
 
+/** One session each: embedding, layers, head. Spans that overlap share most of them. */
+export function layerByLayer({ from, to, embed, head }: Span): Span[] {
+  const layers = Array.from({ length: to - from }, (_, i) => from + i)
+  return [
+    ...(embed ? [{ from: 0, to: 0, embed: true, head: false }] : []),
+    ...layers.map((at) => ({ from: at, to: at + 1, embed: false, head: false })),
+    ...(head ? [{ from: to, to, embed: false, head: true }] : []),
+  ]
+}
+
 /**
- * Spans of one session each, in order; together they are the span. The head stands alone where
- * the tied embedding allows it: it then computes the last row only.
+ * Few sessions. The head stands alone where the tied embedding allows it: it then computes the
+ * last row only.
  * @param sessionBytes weights per session, roughly; one layer may have more.
  */
-export function divide(
+export function runsOfLayers(
   manifest: Manifest,
   span: Span,
   mode: WeightMode,
@@ -45,4 +55,41 @@ export function divide(
   )
   const separate = cost(copied) <= TOLERATED_COPY * cost(blobsOf(manifest, span))
   return separate ? [...parts, alone] : [...parts.slice(0, -1), { ...last, head: true }]
+}
+
+/**
+ * Covers a span with sessions that are open already, the longest first, and with new ones in
+ * between.
+ * @param open spans of sessions.
+ */
+export function cover(
+  span: Span,
+  open: readonly Span[],
+  divide: (gap: Span) => readonly Span[],
+): Span[] {
+  const inside = open.filter(
+    ({ from, to, embed, head }) =>
+      from >= span.from &&
+      to <= span.to &&
+      (!embed || span.embed) &&
+      (!head || span.head) &&
+      (from < to || embed || head),
+  )
+  const [longest] = inside.toSorted((a, b) => lengthOf(b) - lengthOf(a))
+  if (!longest) return [...divide(span)]
+  const before: Span = { ...span, to: longest.from, head: false }
+  const after: Span = { ...span, from: longest.to, embed: false }
+  const rest = [
+    longest.embed || isEmpty(before) ? [] : cover(before, inside, divide),
+    longest.head || isEmpty(after) ? [] : cover(after, inside, divide),
+  ] as const
+  return [...rest[0], longest, ...rest[1]]
+}
+
+function lengthOf({ from, to, embed, head }: Span): number {
+  return to - from + Number(embed) + Number(head)
+}
+
+function isEmpty(span: Span): boolean {
+  return lengthOf(span) === 0
 }

@@ -13,8 +13,6 @@ import { importFactory, startModule } from './heap-module.ts'
 import type { Engine, WeightMode } from './types.ts'
 
 const FIXTURES = join(import.meta.dirname, '../../../shared/fixtures')
-/** Small sessions, so that spans are divided as large models' are. */
-const SESSION_BYTES = 200_000
 
 const runtimeFile = createRequire(import.meta.url).resolve(
   'onnxruntime-web/ort-wasm-simd-threaded.mjs',
@@ -23,8 +21,7 @@ const runtime = await startModule(await importFactory(pathToFileURL(runtimeFile)
 const out = await mkdtemp(join(tmpdir(), 'engine-'))
 afterAll(() => rm(out, { recursive: true }))
 
-const create = (): Promise<Engine> =>
-  Promise.resolve(createWasmEngine({ runtime, sessionBytes: SESSION_BYTES }))
+const create = (): Promise<Engine> => Promise.resolve(createWasmEngine({ runtime }))
 
 async function cut(name: string): Promise<CutModel> {
   const source = await openSource(join(FIXTURES, name))

@@ -1,8 +1,9 @@
 /** The engine for every browser: ONNX Runtime's WASM kernels, caches in the WASM heap. */
 import type { LinkedSpan } from '../../model-split/link/link.ts'
-import type { Backend, BackendSession, RunRequest, RunResult } from './backend.ts'
+import type { Backend, BackendSession, RunRequest, SharedTables } from './backend.ts'
+import { layerByLayer } from './divide.ts'
 import { StageEngine, type EngineOptions } from './engine.ts'
-import { FreshCaches, SharedCaches, type HeapCaches } from './heap-caches.ts'
+import { HeapCaches } from './heap-caches.ts'
 import type { HeapModule } from './heap-module.ts'
 import {
   disposeTensor,
@@ -15,40 +16,50 @@ import { cachesAreShareable } from './shared-caches.ts'
 import { Mutex } from './stage-errors.ts'
 import type { Engine, TensorData } from './types.ts'
 
-/** Loading holds one such part of the weights twice. */
-const SESSION_BYTES = 96 * 2 ** 20
-
 /** The runtime runs one call at a time, whichever session it is for. */
 const queues = new WeakMap<HeapModule, Mutex>()
 
 export interface WasmOptions extends EngineOptions {
   /** From `startModule` (Node) or `loadWasmRuntime` (browser); engines may share it. */
   readonly runtime: HeapModule
-  readonly sessionBytes?: number
 }
 
 export function createWasmEngine(options: WasmOptions): Engine {
   return new StageEngine(wasmBackend(options), options)
 }
 
-function wasmBackend({
-  runtime,
-  sessionBytes = SESSION_BYTES,
-}: WasmOptions): Backend<HeapCaches> {
+type NamedTensors = ReadonlyMap<string, HeapTensor>
+
+function wasmBackend({ runtime }: WasmOptions): Backend<HeapCaches> {
+  const tensorsOf = new WeakMap<SharedTables, NamedTensors>()
   const queue = queues.get(runtime) ?? new Mutex()
   queues.set(runtime, queue)
   return {
     kind: 'wasm',
-    sessionBytes,
-    open: (linked, weights, mode) =>
+    // A session call costs 0.02 ms; in return a layer is loaded, kept and freed by itself.
+    divide: (_, span) => layerByLayer(span),
+    open: (linked, weights, mode, tables) =>
       queue.run(async () => {
         // Any higher level fuses DequantizeLinear and MatMul into MatMulNBits, ten times slower.
         const optimisation = mode === 'lean' ? 'basic' : 'all'
         const session = await HeapSession.open(runtime, linked.model, weights, {
           optimisation,
         })
-        return wasmSession(runtime, queue, linked, session)
+        const lent = tables.flatMap((each) => [...(tensorsOf.get(each) ?? [])])
+        return wasmSession(runtime, queue, linked, session, new Map(lent))
       }),
+    share: (weights) => {
+      const tensors = new Map<string, HeapTensor>()
+      for (const [name, tensor] of weights) tensors.set(name, upload(runtime, tensor))
+      const tables = {
+        release: () => {
+          for (const tensor of tensors.values()) disposeTensor(runtime, tensor)
+        },
+      }
+      tensorsOf.set(tables, tensors)
+      return tables
+    },
+    caches: (caches) => new HeapCaches(runtime, caches),
     close: () => Promise.resolve(),
   }
 }
@@ -58,26 +69,30 @@ function wasmSession(
   queue: Mutex,
   { model, caches, outputs, logits }: LinkedSpan,
   session: HeapSession,
+  tables: NamedTensors,
 ): BackendSession<HeapCaches> {
   const given = logits === null ? outputs : [...outputs, logits]
-  const shared = cachesAreShareable(model, caches)
-  const create = (): HeapCaches =>
-    shared ? new SharedCaches(runtime, caches) : new FreshCaches(runtime, caches)
+  const inPlace = cachesAreShareable(model, caches)
 
-  const run = async (request: RunRequest<HeapCaches>): Promise<RunResult<HeapCaches>> => {
-    const kept = request.kept ?? create()
+  const run = async ({
+    inputs: fed,
+    kept,
+    size,
+  }: RunRequest<HeapCaches>): Promise<Map<string, TensorData>> => {
     const passing: HeapTensor[] = []
     try {
-      const inputs = new Map(kept.before(request.size))
-      for (const [name, tensor] of request.inputs) {
+      const inputs = new Map(tables)
+      for (const each of kept)
+        for (const [name, tensor] of each.before(size, inPlace)) inputs.set(name, tensor)
+      for (const [name, tensor] of fed) {
         const here = upload(runtime, tensor)
         passing.push(here)
         inputs.set(name, here)
       }
-      const wanted = new Map(kept.targets())
+      const wanted = new Map(kept.flatMap((each) => each.targets(inPlace)))
       for (const name of given) wanted.set(name, null)
       const results = await session.run(inputs, wanted)
-      kept.after(results)
+      for (const each of kept) each.after(results)
       const found = new Map<string, TensorData>()
       for (const name of given) {
         const tensor = results.get(name)
@@ -85,20 +100,13 @@ function wasmSession(
         passing.push(tensor)
         found.set(name, download(runtime, tensor))
       }
-      return { outputs: found, kept }
-    } catch (error) {
-      if (request.kept === null) kept.dispose()
-      throw error
+      return found
     } finally {
       for (const tensor of passing) disposeTensor(runtime, tensor)
     }
   }
   return {
     run: (request) => queue.run(() => run(request)),
-    bytes: (kept) => kept.bytes(),
-    dispose: (kept) => {
-      kept.dispose()
-    },
     release: () =>
       queue.run(() => {
         session.release()

@@ -5,9 +5,10 @@
 import type { InferenceSession, Tensor } from 'onnxruntime-common'
 import type { LinkedSpan } from '../../model-split/link/link.ts'
 import type { Manifest } from '../../model-split/manifest.ts'
-import type { Backend, BackendSession, RunRequest, RunResult } from './backend.ts'
+import type { Backend, BackendSession, RunRequest } from './backend.ts'
+import { runsOfLayers } from './divide.ts'
 import { StageEngine, type EngineOptions } from './engine.ts'
-import { FreshGpuCaches, gpuType, SharedGpuCaches, type GpuCaches } from './gpu-caches.ts'
+import { GpuCaches, gpuType } from './gpu-caches.ts'
 import { fromOrt, toOrt, type Ort } from './ort-tensors.ts'
 import { cachesAreShareable } from './shared-caches.ts'
 import { Mutex } from './stage-errors.ts'
@@ -41,7 +42,7 @@ function webGpuBackend(options: WebGpuOptions): Backend<GpuCaches> {
   const guard = new DeviceGuard(device)
   return {
     kind: 'webgpu',
-    sessionBytes,
+    divide: (manifest, span, mode) => runsOfLayers(manifest, span, mode, sessionBytes),
     check: (manifest) => {
       if (usesHalf(manifest) && !device.features.has('shader-f16'))
         throw new StageError(
@@ -62,6 +63,7 @@ function webGpuBackend(options: WebGpuOptions): Backend<GpuCaches> {
         )
         return webGpuSession(options, guard, queue, linked, session)
       }),
+    caches: (caches) => new GpuCaches(ort, device, caches),
     close: () => {
       guard.expectLoss()
       device.destroy()
@@ -77,46 +79,40 @@ function locations({ caches }: LinkedSpan): Record<string, 'gpu-buffer'> {
 }
 
 function webGpuSession(
-  { ort, device }: WebGpuOptions,
+  { ort }: WebGpuOptions,
   guard: DeviceGuard,
   queue: Mutex,
   { model, caches, outputs, logits }: LinkedSpan,
   session: InferenceSession,
 ): BackendSession<GpuCaches> {
   const given = logits === null ? outputs : [...outputs, logits]
-  const shared =
+  const inPlace =
     cachesAreShareable(model, caches) && caches.every((c) => gpuType(c.dtype))
-  const create = (): GpuCaches =>
-    shared
-      ? new SharedGpuCaches(ort, device, caches)
-      : new FreshGpuCaches(ort, device, caches)
 
-  const run = async (request: RunRequest<GpuCaches>): Promise<RunResult<GpuCaches>> => {
-    const kept = request.kept ?? create()
-    try {
-      const feeds: Record<string, Tensor> = Object.fromEntries(kept.before(request.size))
-      for (const [name, tensor] of request.inputs) feeds[name] = toOrt(ort, tensor)
-      const fetches: Record<string, Tensor | null> = Object.fromEntries(kept.targets())
-      for (const name of given) fetches[name] = null
-      const results = await guard.during(() => session.run(feeds, fetches))
-      kept.after(results)
-      const found = new Map<string, TensorData>()
-      for (const name of given) {
-        const tensor = results[name]
-        if (tensor) found.set(name, fromOrt(tensor))
-      }
-      return { outputs: found, kept }
-    } catch (error) {
-      if (request.kept === null) kept.dispose()
-      throw error
+  const run = async ({
+    inputs,
+    kept,
+    size,
+  }: RunRequest<GpuCaches>): Promise<Map<string, TensorData>> => {
+    const feeds: Record<string, Tensor> = {}
+    for (const each of kept)
+      Object.assign(feeds, Object.fromEntries(each.before(size, inPlace)))
+    for (const [name, tensor] of inputs) feeds[name] = toOrt(ort, tensor)
+    const fetches: Record<string, Tensor | null> = {}
+    for (const each of kept)
+      Object.assign(fetches, Object.fromEntries(each.targets(inPlace)))
+    for (const name of given) fetches[name] = null
+    const results = await guard.during(() => session.run(feeds, fetches))
+    for (const each of kept) each.after(results, inPlace)
+    const found = new Map<string, TensorData>()
+    for (const name of given) {
+      const tensor = results[name]
+      if (tensor) found.set(name, fromOrt(tensor))
     }
+    return found
   }
   return {
     run: (request) => queue.run(() => run(request)),
-    bytes: (kept) => kept.bytes(),
-    dispose: (kept) => {
-      kept.dispose()
-    },
     release: () => queue.run(() => session.release()),
   }
 }

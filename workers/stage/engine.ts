@@ -1,112 +1,222 @@
-/** The engine: loads spans, checks steps, keeps the sequences. Runtimes are backends. */
-import { link, type LinkedSpan } from '../../model-split/link/link.ts'
+/** The engine: holds layouts, checks steps, keeps the sequences. Runtimes are backends. */
+import type { LinkedSpan } from '../../model-split/link/link.ts'
 import type { Manifest } from '../../model-split/manifest.ts'
 import { outputsOf, type Span } from '../../model-split/span.ts'
-import type { Backend, BackendSession } from './backend.ts'
-import { divide } from './divide.ts'
+import type { Backend, LayerCaches } from './backend.ts'
+import { checkRows, copiesRows } from './moved-rows.ts'
+import { PartStore, type Part } from './parts.ts'
+import { Sequences } from './sequences.ts'
 import { fillFeed } from './session-inputs.ts'
-import { sliceLean } from './slice-lean.ts'
-import { asStageError, withDeadline } from './stage-errors.ts'
-import { TiedSession, tiedEnds } from './tied.ts'
+import { asStageError, Mutex, withDeadline } from './stage-errors.ts'
 import { checkTensor, dimsFor, rowAxis, slice, type RunSize } from './tensors.ts'
 import { StageError, type Engine, type EngineKind, type LoadOptions } from './types.ts'
 import type { Step, TensorData, WeightMode } from './types.ts'
-import { assembleWeights } from './weights.ts'
 
 /** A phone that needs longer than this to load its span is not worth waiting for. */
 const LOAD_DEADLINE_MS = 180_000
 /** One sequence per run; the shapes are ready for more. */
 const BATCH = 1
 
-interface Part<Kept> {
-  readonly linked: LinkedSpan
-  readonly session: BackendSession<Kept>
-  /** Rows do not depend on each other here: the last one is enough. */
-  readonly lastRowOnly: boolean
-}
+type NamedTensors = ReadonlyMap<string, TensorData>
 
 interface LoadedSpan<Kept> {
   readonly span: Span
   readonly parts: readonly Part<Kept>[]
   readonly outputs: readonly string[]
-  readonly hasCaches: boolean
-  /** False where a recurrent state cannot go back. */
-  readonly canTruncate: boolean
-  readonly sequences: Map<number, Sequence<Kept>>
+  /** With caches. */
+  readonly layers: readonly number[]
 }
 
-/** What one span keeps of one sequence. */
-interface Sequence<Kept> {
-  length: number
-  /** `dropped` while running: its caches are freed when the run is over. */
-  state: 'idle' | 'running' | 'dropped'
-  readonly caches: (Kept | null)[]
-}
-
-interface Loaded<Kept> {
-  readonly layout: number
-  readonly manifest: Manifest
+interface Layout<Kept> {
+  readonly dormant: boolean
   readonly spans: readonly LoadedSpan<Kept>[]
-  readonly weights: number
+  /** With caches, of all spans. */
+  readonly layers: readonly number[]
+}
+
+interface Model {
+  readonly manifest: Manifest
+  readonly mode: WeightMode
 }
 
 export interface EngineOptions {
   readonly loadDeadlineMs?: number
 }
 
-export class StageEngine<Kept> implements Engine {
+export class StageEngine<Kept extends LayerCaches> implements Engine {
   readonly kind: EngineKind
   readonly #backend: Backend<Kept>
   readonly #deadline: number
-  #loaded: Loaded<Kept> | null = null
+  readonly #store: PartStore<Kept>
+  readonly #layouts = new Map<number, Layout<Kept>>()
+  readonly #sequences: Sequences<Kept>
+  /** Runs, copies and unloading: one at a time. */
+  readonly #work = new Mutex()
+  #model: Model | null = null
 
   constructor(backend: Backend<Kept>, options: EngineOptions = {}) {
     this.kind = backend.kind
     this.#backend = backend
     this.#deadline = options.loadDeadlineMs ?? LOAD_DEADLINE_MS
+    this.#store = new PartStore(backend)
+    this.#sequences = new Sequences({
+      cachesOf: (layer) => this.#model?.manifest.segments[layer + 1]?.caches ?? [],
+      create: (caches) => backend.caches(caches),
+    })
   }
 
   async load(options: LoadOptions): Promise<void> {
-    if (this.#loaded)
-      throw new StageError('internal', 'This engine holds a model already.')
+    const { layout, manifest, mode, dormant = false, signal } = options
+    const model = (this.#model ??= { manifest, mode })
+    if (this.#layouts.has(layout))
+      throw new StageError('internal', 'This engine holds that plan already.')
+    if (model.manifest !== manifest || model.mode !== mode)
+      throw new StageError('internal', 'This engine holds another model already.')
     const stop = new AbortController()
     const work = this.#open(options, stop.signal)
     try {
-      const { signal } = options
-      this.#loaded = await withDeadline(work, { ms: this.#deadline, signal })
+      const spans = await withDeadline(work, { ms: this.#deadline, signal })
+      const layers = spans.flatMap((span) => span.layers)
+      this.#layouts.set(layout, { dormant, spans, layers })
     } catch (error) {
       stop.abort()
       // What arrives too late is let go as soon as it is there.
-      work.then(releaseAll).catch(() => undefined)
+      work.then((spans) => this.#release(spans)).catch(() => undefined)
       throw asStageError(error, 'load')
     }
   }
 
-  async run(step: Step): Promise<Map<string, TensorData>> {
+  unload(layout: number): Promise<void> {
+    return this.#work.run(async () => {
+      const gone = this.#layouts.get(layout)
+      if (!gone) return
+      this.#layouts.delete(layout)
+      const needed = [...this.#layouts.values()].filter(({ dormant }) => !dormant)
+      this.#sequences.keepOnly(new Set(needed.flatMap(({ layers }) => layers)))
+      await this.#release(gone.spans)
+    })
+  }
+
+  run(step: Step): Promise<Map<string, TensorData>> {
+    return this.#work.run(() => this.#run(step))
+  }
+
+  length(sequence: number, layout: number): number {
+    const layers = this.#layouts.get(layout)?.layers ?? []
+    return layers.length > 0 ? this.#least(sequence, layers) : 0
+  }
+
+  rows(sequence: number, layer: number): number {
+    return this.#sequences.rows(sequence, layer)
+  }
+
+  truncate(sequence: number, length: number): void {
+    this.#sequences.truncate(sequence, Math.max(0, length))
+  }
+
+  drop(sequence: number): void {
+    this.#sequences.truncate(sequence, 0)
+  }
+
+  exportRows(
+    sequence: number,
+    layer: number,
+    from: number,
+    to: number,
+  ): Promise<TensorData[]> {
+    return this.#work.run(async () => {
+      const caches = this.#cachesOf(layer)
+      const here = this.rows(sequence, layer)
+      if (!isRange(from, to)) throw badInput('Rows that cannot be were asked for')
+      const kept = this.#sequences.caches(sequence, layer)
+      if (!kept || to > here || (to < here && !copiesRows(caches)))
+        throw new StageError(
+          'gap',
+          `Rows up to ${to} of this chat are not here any more.`,
+        )
+      try {
+        return await kept.read(from, to)
+      } catch (error) {
+        throw asStageError(error, 'run')
+      }
+    })
+  }
+
+  importRows(
+    sequence: number,
+    layer: number,
+    from: number,
+    rows: number,
+    tensors: readonly TensorData[],
+  ): Promise<void> {
+    return this.#work.run(async () => {
+      const caches = this.#cachesOf(layer)
+      const { context } = this.#model?.manifest ?? { context: 0 }
+      const to = from + rows
+      if (!isRange(from, to) || rows === 0 || (context > 0 && to > context))
+        throw badInput('Rows that cannot be were sent')
+      checkRows(caches, rows, tensors)
+      const here = this.rows(sequence, layer)
+      if (from > here)
+        throw new StageError('gap', `Rows ${here} to ${from} of this chat are missing.`)
+      this.#sequences.begin(sequence)
+      try {
+        await this.#sequences.open(sequence, layer).write(from, rows, tensors)
+        this.#sequences.wrote(sequence, layer, to)
+      } catch (error) {
+        this.#sequences.cut(sequence, layer, from)
+        throw asStageError(error, 'run')
+      } finally {
+        this.#sequences.end(sequence)
+      }
+    })
+  }
+
+  memory(): { weights: number; caches: number } {
+    return { weights: this.#store.weights, caches: this.#sequences.bytes() }
+  }
+
+  release(): Promise<void> {
+    return this.#work.run(async () => {
+      const layouts = [...this.#layouts.values()]
+      this.#layouts.clear()
+      this.#sequences.keepOnly(new Set())
+      for (const { spans } of layouts) await this.#release(spans)
+      await this.#backend.close()
+    })
+  }
+
+  async #open(options: LoadOptions, signal: AbortSignal): Promise<LoadedSpan<Kept>[]> {
+    const { manifest, spans } = options
+    this.#backend.check?.(manifest)
+    const parts = await this.#store.load(options, signal)
+    return spans.map((span, i) => loadedSpan(manifest, span, parts[i] ?? []))
+  }
+
+  async #release(spans: readonly LoadedSpan<Kept>[]): Promise<void> {
+    for (const { parts } of spans) await this.#store.release(parts)
+  }
+
+  async #run(step: Step): Promise<Map<string, TensorData>> {
     const { manifest, span, size } = this.#check(step)
-    const sequence: Sequence<Kept> = span.sequences.get(step.sequence) ?? {
-      length: 0,
-      state: 'idle',
-      caches: span.parts.map(() => null),
-    }
-    if (sequence.state === 'running')
-      throw new StageError('internal', 'This chat is being worked on already; try again.')
-    span.sequences.set(step.sequence, sequence)
-    sequence.state = 'running'
-    let reached = Math.min(sequence.length, size.past)
+    const { sequence } = step
+    const sequences = this.#sequences
+    sequences.begin(sequence)
     try {
-      const known = await this.#runParts(manifest, span, sequence, step, size)
-      reached = size.past + size.rows
+      const known = await this.#runParts(manifest, span, step, size)
+      for (const layer of span.layers)
+        sequences.wrote(sequence, layer, size.past + size.rows)
       return pick(known, span.outputs)
     } catch (error) {
+      for (const layer of span.layers) {
+        // Some have run, and none may be ahead of the others.
+        if (sequences.rows(sequence, layer) > 0)
+          sequences.wrote(sequence, layer, size.past + size.rows)
+        sequences.cut(sequence, layer, size.past)
+      }
       throw asStageError(error, 'run')
     } finally {
-      sequence.length = reached
-      if (isDropped(sequence)) disposeAll(span, sequence)
-      else {
-        sequence.state = 'idle'
-        if (reached === 0) forget(span, step.sequence)
-      }
+      sequences.end(sequence)
     }
   }
 
@@ -114,201 +224,47 @@ export class StageEngine<Kept> implements Engine {
   async #runParts(
     manifest: Manifest,
     span: LoadedSpan<Kept>,
-    sequence: Sequence<Kept>,
-    step: Step,
+    { sequence, inputs: given, ids, everyRow }: Step,
     size: RunSize,
   ): Promise<Map<string, TensorData>> {
-    const known = new Map(step.inputs)
-    for (const [i, part] of span.parts.entries()) {
-      const { linked, session } = part
-      const narrow = part.lastRowOnly && !step.everyRow
-      const inputs = inputsFor(manifest, linked, known, size, { ids: step.ids, narrow })
-      const kept = sequence.caches[i] ?? null
+    const known = new Map(given)
+    const fed = new Map<string, TensorData>()
+    for (const part of span.parts) {
+      const { linked, session, layers } = part
+      const narrow = part.lastRowOnly && !everyRow
+      for (const [name, feed] of Object.entries(linked.feeds))
+        if (!fed.has(name)) fed.set(name, fillFeed(name, feed, size, ids))
+      const inputs = inputsFor(manifest, linked, known, { fed, size, narrow })
+      const kept = layers.map((layer) => this.#sequences.open(sequence, layer))
       const rows = narrow ? lastRow(size) : size
-      const result = await session.run({ inputs, kept, size: rows })
-      sequence.caches[i] = result.kept
-      for (const [name, tensor] of result.outputs)
-        known.set(
-          name,
-          name === linked.logits && !step.everyRow ? lastOf(tensor) : tensor,
-        )
+      const outputs = await session.run({ inputs, kept, size: rows })
+      for (const [name, tensor] of outputs)
+        known.set(name, name === linked.logits && !everyRow ? lastOf(tensor) : tensor)
     }
     return known
   }
 
-  length(sequence: number, layout: number): number {
-    const spans = this.#loaded?.layout === layout ? this.#loaded.spans : []
-    const cached = spans.filter((span) => span.hasCaches)
-    if (cached.length > 0)
-      return Math.min(...cached.map((span) => span.sequences.get(sequence)?.length ?? 0))
-    return Math.max(0, ...spans.map((span) => span.sequences.get(sequence)?.length ?? 0))
+  /** Of a layer that some layout has. @throws StageError `bad-input` */
+  #cachesOf(layer: number): Manifest['segments'][number]['caches'] {
+    const here = [...this.#layouts.values()].some(({ layers }) => layers.includes(layer))
+    const caches = this.#model?.manifest.segments[layer + 1]?.caches
+    if (!here || !caches) throw badInput('This device does not run that layer')
+    return caches
   }
 
-  async unload(layout: number): Promise<void> {
-    const loaded = this.#loaded
-    if (loaded?.layout !== layout) return
-    this.#loaded = null
-    await releaseAll(loaded)
-  }
-
-  rows(sequence: number, layer: number): number {
-    for (const { span, sequences } of this.#loaded?.spans ?? [])
-      if (layer >= span.from && layer < span.to)
-        return sequences.get(sequence)?.length ?? 0
-    return 0
-  }
-
-  exportRows(): Promise<TensorData[]> {
-    return Promise.reject(new StageError('internal', 'This engine copies no rows yet.'))
-  }
-
-  importRows(): Promise<void> {
-    return Promise.reject(new StageError('internal', 'This engine copies no rows yet.'))
-  }
-
-  truncate(sequence: number, length: number): void {
-    for (const span of this.#loaded?.spans ?? []) truncate(span, sequence, length)
-  }
-
-  drop(sequence: number): void {
-    for (const span of this.#loaded?.spans ?? []) forget(span, sequence)
-  }
-
-  memory(): { weights: number; caches: number } {
-    let caches = 0
-    for (const { parts, sequences } of this.#loaded?.spans ?? [])
-      for (const sequence of sequences.values())
-        parts.forEach(({ session }, i) => {
-          const kept = sequence.caches[i]
-          if (kept) caches += session.bytes(kept)
-        })
-    return { weights: this.#loaded?.weights ?? 0, caches }
-  }
-
-  async release(): Promise<void> {
-    const loaded = this.#loaded
-    this.#loaded = null
-    if (loaded) await releaseAll(loaded)
-    await this.#backend.close()
-  }
-
-  async #open(options: LoadOptions, signal: AbortSignal): Promise<Loaded<Kept>> {
-    const { manifest, reader, mode, onProgress } = options
-    this.#backend.check?.(manifest)
-    const graph = await reader.file(manifest.graph.file)
-    const ends = this.kind === 'wasm' ? tiedEnds(manifest, options.spans, mode) : null
-    const parts = options.spans.map((span) =>
-      this.#divide(manifest, span, mode, ends !== null).map((part) =>
-        link(manifest, graph, part, mode),
-      ),
-    )
-    const [embed, head] = [parts[0]?.[0], parts.at(-1)?.at(-1)]
-    const both =
-      ends && embed && head ? link(manifest, graph, [ends.embed, ends.head], mode) : null
-    const sum = (list: readonly LinkedSpan[], form?: WeightMode): number =>
-      list.reduce((total, part) => total + bytesOf(manifest, part, form), 0)
-    const apart = parts
-      .flat()
-      .filter((part) => !both || (part !== embed && part !== head))
-    let totalBytes = sum(both ? [both, ...apart] : apart)
-    let loadedBytes = 0
-    const onShard = (bytes: number): void => {
-      loadedBytes += bytes
-      onProgress?.({ loadedBytes, totalBytes })
-    }
-    const spans: LoadedSpan<Kept>[] = []
-    const opened: Part<Kept>[] = []
-    const watch = { signal, onShard }
-    const tied =
-      both && embed && head
-        ? await this.#openTied(options, both, embed, head, watch)
-        : null
-    // They are read once more, each for itself.
-    if (both && !tied && embed && head) totalBytes += sum([embed, head])
-    const openPart = (linked: LinkedSpan): Promise<BackendSession<Kept>> => {
-      if (tied && linked === embed)
-        return Promise.resolve(tied.half(embed, head ?? embed))
-      if (tied && linked === head) return Promise.resolve(tied.half(head, embed ?? head))
-      return this.#openPart(options, linked, mode, watch)
-    }
-    try {
-      for (const [i, span] of options.spans.entries()) {
-        const start = opened.length
-        for (const linked of parts[i] ?? []) {
-          const session = await openPart(linked)
-          opened.push({ linked, session, lastRowOnly: isRowwise(linked) })
-          if (signal.aborted)
-            throw new StageError('aborted', 'Loading the model was stopped.')
-        }
-        spans.push(loadedSpan(manifest, span, opened.slice(start)))
-      }
-    } catch (error) {
-      await Promise.allSettled(opened.map(({ session }) => session.release()))
-      throw error
-    }
-    const weights = sum(tied && both ? [both, ...apart] : parts.flat(), mode)
-    return { layout: options.layout, manifest, spans, weights }
-  }
-
-  /** A starter whose ends share weights has its embedding in a part of its own. */
-  #divide(manifest: Manifest, span: Span, mode: WeightMode, isTied: boolean): Span[] {
-    const bytes = this.#backend.sessionBytes
-    if (!isTied || !span.embed) return divide(manifest, span, mode, bytes)
-    const ends: Span = { from: 0, to: 0, embed: true, head: false }
-    if (span.to === 0) return [ends]
-    return [ends, ...divide(manifest, { ...span, embed: false }, mode, bytes)]
-  }
-
-  /** Null where the runtime cannot run one end with zero rows of the other. */
-  async #openTied(
-    options: LoadOptions,
-    both: LinkedSpan,
-    embed: LinkedSpan,
-    head: LinkedSpan,
-    watch: { signal: AbortSignal; onShard: (bytes: number) => void },
-  ): Promise<TiedSession<Kept> | null> {
-    const session = await this.#openPart(options, both, options.mode, watch)
-    try {
-      const tied = new TiedSession(session)
-      await tied.tryOut(embed, head)
-      return tied
-    } catch {
-      await session.release()
-      return null
-    }
-  }
-
-  /** A function of its own, so that the weight buffers are free as soon as it returns. */
-  async #openPart(
-    { manifest, reader }: LoadOptions,
-    linked: LinkedSpan,
-    mode: WeightMode,
-    watch: { signal: AbortSignal; onShard: (bytes: number) => void },
-  ): Promise<BackendSession<Kept>> {
-    const { model, sliced } =
-      mode === 'lean' ? sliceLean(linked.model) : { model: linked.model, sliced: null }
-    const requests = linked.externalData.map((file) => ({
-      ...file,
-      sliced: sliced?.get(file.path),
-    }))
-    const weights = await assembleWeights(manifest, requests, reader, watch)
-    return this.#backend.open({ ...linked, model }, weights, mode)
+  #least(sequence: number, layers: readonly number[]): number {
+    return Math.min(...layers.map((layer) => this.#sequences.rows(sequence, layer)))
   }
 
   /** Refuses what cannot run, before anything is computed. */
   #check(step: Step): { manifest: Manifest; span: LoadedSpan<Kept>; size: RunSize } {
-    const manifest = this.#loaded?.manifest
-    const span =
-      this.#loaded?.layout === step.layout ? this.#loaded.spans[step.span] : undefined
-    if (!manifest || !span)
+    const layout = this.#layouts.get(step.layout)
+    const span = layout?.spans[step.span]
+    const manifest = this.#model?.manifest
+    if (!manifest || !layout || !span)
       throw badInput('This device does not run that part of the model')
-    const { position, rows } = step
-    if (
-      !Number.isSafeInteger(rows) ||
-      rows < 1 ||
-      !Number.isSafeInteger(position) ||
-      position < 0
-    )
+    const { position, rows, sequence } = step
+    if (!isRange(position, position + rows) || rows === 0)
       throw badInput('A step without rows or with a wrong position was asked for')
     if (manifest.context > 0 && position + rows > manifest.context)
       throw badInput(
@@ -316,19 +272,23 @@ export class StageEngine<Kept> implements Engine {
       )
     if (step.ids?.some((id) => id >= manifest.vocabulary))
       throw badInput('A token id is not in the vocabulary of the model')
-    const length = span.sequences.get(step.sequence)?.length ?? 0
-    if (span.hasCaches && position > length)
+    const size = { batch: BATCH, rows, past: position }
+    if (span.layers.length === 0) return { manifest, span, size }
+    const before = this.#least(sequence, span.layers)
+    if (position > before)
       throw new StageError(
         'gap',
-        `Rows ${length} to ${position} of this chat are missing here; they are sent again.`,
+        `Rows ${before} to ${position} of this chat are missing here; they are sent again.`,
       )
-    if (position < length) truncate(span, step.sequence, position)
-    if (span.hasCaches && position > 0 && !span.sequences.has(step.sequence))
+    if (position < this.#least(sequence, layout.layers))
+      this.#sequences.truncate(sequence, position)
+    for (const layer of span.layers) this.#sequences.cut(sequence, layer, position)
+    if (position > this.#least(sequence, span.layers))
       throw new StageError(
         'gap',
         'This model cannot take back single words; the chat is read again from its start.',
       )
-    return { manifest, span, size: { batch: BATCH, rows, past: position } }
+    return { manifest, span, size }
   }
 }
 
@@ -337,25 +297,13 @@ function loadedSpan<Kept>(
   span: Span,
   parts: readonly Part<Kept>[],
 ): LoadedSpan<Kept> {
-  const caches = parts.flatMap(({ linked }) => linked.caches)
   const outputs = outputsOf(manifest, span)
   return {
     span,
     parts,
     outputs: span.head ? [...outputs, manifest.logits.name] : outputs,
-    hasCaches: caches.length > 0,
-    canTruncate: caches.every((cache) => cache.axis !== null),
-    sequences: new Map(),
+    layers: parts.flatMap(({ layers }) => layers),
   }
-}
-
-function isRowwise({ logits, caches, feeds, inputs }: LinkedSpan): boolean {
-  return (
-    logits !== null &&
-    caches.length === 0 &&
-    Object.keys(feeds).length === 0 &&
-    Object.values(inputs).every(({ dims }) => rowAxis(dims) !== null)
-  )
 }
 
 /** Everything a part reads but its caches. */
@@ -363,12 +311,13 @@ function inputsFor(
   manifest: Manifest,
   linked: LinkedSpan,
   known: ReadonlyMap<string, TensorData>,
-  size: RunSize,
-  { ids, narrow }: { ids: readonly number[] | undefined; narrow: boolean },
+  { fed, size, narrow }: { fed: NamedTensors; size: RunSize; narrow: boolean },
 ): Map<string, TensorData> {
   const inputs = new Map<string, TensorData>()
-  for (const [name, feed] of Object.entries(linked.feeds))
-    inputs.set(name, fillFeed(name, feed, size, ids))
+  for (const name of Object.keys(linked.feeds)) {
+    const tensor = fed.get(name)
+    if (tensor) inputs.set(name, tensor)
+  }
   for (const [name, { dims }] of Object.entries(linked.inputs)) {
     const dtype = manifest.tensors[name]?.dtype ?? 'float32'
     const tensor = checkTensor(name, known.get(name), dtype, dimsFor(dims, size))
@@ -390,25 +339,6 @@ function lastOf(logits: TensorData): TensorData {
   return slice(logits, axis, rows - 1, rows)
 }
 
-function truncate<Kept>(span: LoadedSpan<Kept>, sequence: number, length: number): void {
-  const kept = span.sequences.get(sequence)
-  if (!kept || kept.length <= length) return
-  if (length <= 0 || !span.canTruncate) forget(span, sequence)
-  else kept.length = length
-}
-
-function forget<Kept>(span: LoadedSpan<Kept>, sequence: number): void {
-  const kept = span.sequences.get(sequence)
-  span.sequences.delete(sequence)
-  if (kept?.state === 'running') kept.state = 'dropped'
-  else if (kept) disposeAll(span, kept)
-}
-
-/** A function, because the compiler does not expect a change during an await. */
-function isDropped({ state }: { readonly state: Sequence<unknown>['state'] }): boolean {
-  return state === 'dropped'
-}
-
 function pick(
   known: ReadonlyMap<string, TensorData>,
   names: readonly string[],
@@ -422,32 +352,8 @@ function pick(
   return found
 }
 
-function disposeAll<Kept>({ parts }: LoadedSpan<Kept>, { caches }: Sequence<Kept>): void {
-  parts.forEach(({ session }, i) => {
-    const kept = caches[i]
-    if (kept) session.dispose(kept)
-    caches[i] = null
-  })
-}
-
-async function releaseAll<Kept>({ spans }: Loaded<Kept>): Promise<void> {
-  for (const span of spans) {
-    for (const sequence of [...span.sequences.keys()]) forget(span, sequence)
-    await Promise.allSettled(span.parts.map(({ session }) => session.release()))
-  }
-}
-
-/** Bytes of the blobs that a part reads: as stored, or as held in a mode. */
-function bytesOf(
-  manifest: Manifest,
-  { externalData }: LinkedSpan,
-  mode?: WeightMode,
-): number {
-  const blobs = new Set(externalData.map(({ blob }) => blob))
-  return [...blobs].reduce((sum, id) => {
-    const blob = manifest.blobs[id]
-    return sum + ((mode ? blob?.resident[mode] : blob?.bytes) ?? 0)
-  }, 0)
+function isRange(from: number, to: number): boolean {
+  return Number.isSafeInteger(from) && Number.isSafeInteger(to) && from >= 0 && to >= from
 }
 
 function badInput(what: string): StageError {

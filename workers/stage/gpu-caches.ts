@@ -1,25 +1,16 @@
-/** The caches of one sequence in one session, in buffers of the graphics processor. */
+/** The caches of one sequence in one layer, in buffers of the graphics processor. */
 import type { Tensor } from 'onnxruntime-common'
 import type { Cache, Dtype } from '../../model-split/manifest.ts'
+import type { LayerCaches } from './backend.ts'
 import { capacityFor } from './capacity.ts'
-import { toOrt, type Ort } from './ort-tensors.ts'
+import { fromOrt, toOrt, type Ort } from './ort-tensors.ts'
 import { emptyCache } from './session-inputs.ts'
-import { StageError } from './types.ts'
-import { byteLength, dimsFor, type RunSize } from './tensors.ts'
+import { StageError, type TensorData } from './types.ts'
+import { byteLength, dimsFor, slice, type RunSize } from './tensors.ts'
 
-export interface GpuCaches {
-  /** Past tensors by cache input, ready for a run of this size. */
-  before(size: RunSize): ReadonlyMap<string, Tensor>
-  /** What the run shall write into, by cache output; null for a fresh tensor. */
-  targets(): ReadonlyMap<string, Tensor | null>
-  /** After a run that succeeded. */
-  after(outputs: Readonly<Record<string, Tensor>>): void
-  bytes(): number
-  dispose(): void
-}
-
-/** Flags of GPUBufferUsage, which no TypeScript lib declares as values. */
-const USAGE = { copySource: 0x4, copyTarget: 0x8, storage: 0x80 } as const
+/** Flags of GPUBufferUsage and GPUMapMode, which no TypeScript lib declares as values. */
+const USAGE = { mapRead: 0x1, copySource: 0x4, copyTarget: 0x8, storage: 0x80 } as const
+const MAP_READ = 0x1
 
 /** Element types that a tensor in a GPU buffer may have. */
 const GPU_TYPES = ['float32', 'float16', 'int32', 'int64', 'uint32', 'uint8'] as const
@@ -29,13 +20,15 @@ export function gpuType(dtype: Dtype): GpuType | null {
   return GPU_TYPES.find((type) => type === dtype) ?? null
 }
 
-/** Past and present are one buffer that grows in doublings; a run moves no old row. */
-export class SharedGpuCaches implements GpuCaches {
+export class GpuCaches implements LayerCaches {
   readonly #ort: Ort
   readonly #device: GPUDevice
   readonly #caches: readonly Cache[]
+  /**
+   * By cache input. What has rows may hold more of them than are valid. Types that a GPU buffer
+   * cannot have stay on the CPU, as do caches before their first run.
+   */
   readonly #tensors = new Map<string, Tensor>()
-  #capacity = 0
 
   constructor(ort: Ort, device: GPUDevice, caches: readonly Cache[]) {
     this.#ort = ort
@@ -43,103 +36,173 @@ export class SharedGpuCaches implements GpuCaches {
     this.#caches = caches
   }
 
-  before(size: RunSize): ReadonlyMap<string, Tensor> {
-    const needed = size.past + size.rows
-    if (needed > this.#capacity) this.#grow(size, capacityFor(needed))
+  /**
+   * Past tensors by cache input, ready for a run of this size.
+   * @param inPlace past and present are one buffer, which the run adds its rows to; else each
+   *   run makes new tensors.
+   */
+  before(size: RunSize, inPlace: boolean): ReadonlyMap<string, Tensor> {
+    for (const cache of this.#caches)
+      if (inPlace) this.#hold(cache, size.past, size.past + size.rows)
+      else this.#fit(cache, size)
     return this.#tensors
   }
 
-  targets(): ReadonlyMap<string, Tensor | null> {
-    return new Map(
-      this.#caches.map((c) => [c.output, this.#tensors.get(c.input) ?? null]),
+  /** What the run shall write into, by cache output; null for a fresh tensor. */
+  targets(inPlace: boolean): [string, Tensor | null][] {
+    return this.#caches.map(({ input, output }) => [
+      output,
+      inPlace ? (this.#tensors.get(input) ?? null) : null,
+    ])
+  }
+
+  /** After a run that succeeded. */
+  after(outputs: Readonly<Record<string, Tensor>>, inPlace: boolean): void {
+    // The runtime gives back a given buffer as a tensor of its own.
+    if (inPlace) return
+    for (const { input, output } of this.#caches) {
+      const fresh = outputs[output]
+      if (fresh) this.#replace(input, fresh)
+    }
+  }
+
+  async read(from: number, to: number): Promise<TensorData[]> {
+    const found: TensorData[] = []
+    for (const cache of this.#caches) {
+      const { axis } = cache
+      const tensor = this.#tensors.get(cache.input)
+      if (!tensor) found.push(emptyCache(cache, 1))
+      else if (tensor.location !== 'gpu-buffer') {
+        const whole = fromOrt(tensor)
+        found.push(
+          axis === null
+            ? { ...whole, bytes: whole.bytes.slice() }
+            : slice(whole, axis, from, to),
+        )
+      } else found.push(await this.#download(cache, tensor, from, to))
+    }
+    return found
+  }
+
+  write(from: number, rows: number, tensors: readonly TensorData[]): Promise<void> {
+    for (const [i, cache] of this.#caches.entries()) {
+      const data = tensors[i]
+      if (!data) continue
+      const { axis, input } = cache
+      if (axis === null) {
+        this.#replace(input, toOrt(this.#ort, { ...data, bytes: data.bytes.slice() }))
+        continue
+      }
+      const tensor = this.#hold(cache, from, from + rows)
+      const inner = byteLength(cache.dtype, tensor.dims.slice(axis + 1))
+      const part = rows * inner
+      for (let run = 0; run < outerOf(tensor, axis); run++) {
+        const start = (run * (tensor.dims[axis] ?? 0) + from) * inner
+        const bytes = data.bytes.slice(run * part, (run + 1) * part)
+        this.#device.queue.writeBuffer(tensor.gpuBuffer, start, bytes)
+      }
+    }
+    return Promise.resolve()
+  }
+
+  bytes(): number {
+    return [...this.#tensors.values()].reduce(
+      (sum, { type, dims }) => sum + sizeOf(type, dims),
+      0,
     )
   }
 
-  after(): void {
-    // The run wrote in place.
-  }
-
-  bytes(): number {
-    return sizeOf(this.#tensors)
-  }
-
   dispose(): void {
-    disposeAll(this.#tensors)
-    this.#capacity = 0
+    for (const tensor of this.#tensors.values()) tensor.dispose()
+    this.#tensors.clear()
   }
 
-  #grow({ batch, past }: RunSize, capacity: number): void {
+  /** A buffer of at least so many rows, of which the first `past` are kept. */
+  #hold(cache: Cache, past: number, rows: number): Tensor {
+    const { axis, dtype, input } = cache
+    const old = this.#tensors.get(input)
+    const onGpu = old?.location === 'gpu-buffer'
+    if (old && (axis === null || (onGpu && (old.dims[axis] ?? 0) >= rows))) return old
+    const dims = dimsFor(cache.dims, { batch: 1, rows: 0, past: capacityFor(rows) })
+    const larger = gpuTensor(this.#ort, this.#device, dtype, dims)
+    if (old && onGpu && axis !== null) this.#copy(cache, old, larger, past)
+    this.#replace(input, larger)
+    return larger
+  }
+
+  /** A tensor of exactly the past rows. */
+  #fit(cache: Cache, { batch, past }: RunSize): void {
+    const { axis, dtype, input } = cache
+    const old = this.#tensors.get(input)
+    if (!old || (axis !== null && past === 0)) {
+      this.#replace(input, toOrt(this.#ort, emptyCache(cache, batch)))
+      return
+    }
+    if (axis === null || old.dims[axis] === past) return
+    if (old.location === 'gpu-buffer') {
+      const dims = old.dims.with(axis, past)
+      const shorter = gpuTensor(this.#ort, this.#device, dtype, dims)
+      this.#copy(cache, old, shorter, past)
+      this.#replace(input, shorter)
+    } else this.#replace(input, toOrt(this.#ort, slice(fromOrt(old), axis, 0, past)))
+  }
+
+  #replace(input: string, tensor: Tensor): void {
+    // Destroying a buffer waits for the copies that were submitted before.
+    this.#tensors.get(input)?.dispose()
+    this.#tensors.set(input, tensor)
+  }
+
+  #copy({ axis, dtype }: Cache, from: Tensor, to: Tensor, rows: number): void {
+    if (axis === null || rows === 0) return
     const encoder = this.#device.createCommandEncoder()
-    const old: Tensor[] = []
-    for (const cache of this.#caches) {
-      const dims = dimsFor(cache.dims, { batch, rows: 0, past: capacity })
-      const larger = gpuTensor(this.#ort, this.#device, cache.dtype, dims)
-      const smaller = this.#tensors.get(cache.input)
-      if (smaller) {
-        copyRows(encoder, cache, smaller, larger, past)
-        old.push(smaller)
-      }
-      this.#tensors.set(cache.input, larger)
-    }
+    const inner = byteLength(dtype, from.dims.slice(axis + 1))
+    for (let i = 0; i < outerOf(from, axis); i++)
+      encoder.copyBufferToBuffer(
+        from.gpuBuffer,
+        i * (from.dims[axis] ?? 0) * inner,
+        to.gpuBuffer,
+        i * (to.dims[axis] ?? 0) * inner,
+        rows * inner,
+      )
     this.#device.queue.submit([encoder.finish()])
-    // Destroying waits for what was submitted before.
-    for (const tensor of old) tensor.dispose()
-    this.#capacity = capacity
-  }
-}
-
-/** Each run makes new tensors; the old ones go back to the runtime afterwards. */
-export class FreshGpuCaches implements GpuCaches {
-  readonly #ort: Ort
-  readonly #device: GPUDevice
-  readonly #caches: readonly Cache[]
-  readonly #tensors = new Map<string, Tensor>()
-
-  constructor(ort: Ort, device: GPUDevice, caches: readonly Cache[]) {
-    this.#ort = ort
-    this.#device = device
-    this.#caches = caches
   }
 
-  before({ batch, past }: RunSize): ReadonlyMap<string, Tensor> {
-    for (const cache of this.#caches) {
-      const old = this.#tensors.get(cache.input)
-      const { axis } = cache
-      if (!old || (axis !== null && past === 0)) {
-        old?.dispose()
-        this.#tensors.set(cache.input, toOrt(this.#ort, emptyCache(cache, batch)))
-      } else if (axis !== null && old.dims[axis] !== past) {
-        const dims = old.dims.with(axis, past)
-        const shorter = gpuTensor(this.#ort, this.#device, cache.dtype, dims)
-        const encoder = this.#device.createCommandEncoder()
-        copyRows(encoder, cache, old, shorter, past)
-        this.#device.queue.submit([encoder.finish()])
-        old.dispose()
-        this.#tensors.set(cache.input, shorter)
-      }
+  async #download(
+    { axis, dtype }: Cache,
+    tensor: Tensor,
+    from: number,
+    to: number,
+  ): Promise<TensorData> {
+    const whole = axis === null
+    const dims = whole ? [...tensor.dims] : tensor.dims.with(axis, to - from)
+    const outer = whole ? 1 : outerOf(tensor, axis)
+    const inner = whole ? 0 : byteLength(dtype, tensor.dims.slice(axis + 1))
+    const stride = whole ? 0 : (tensor.dims[axis] ?? 0) * inner
+    const bytes = new Uint8Array(byteLength(dtype, dims))
+    const part = bytes.byteLength / outer
+    if (part === 0) return { dtype, dims, bytes }
+    const staging = this.#device.createBuffer({
+      size: Math.ceil(bytes.byteLength / 4) * 4,
+      usage: USAGE.mapRead | USAGE.copyTarget,
+    })
+    try {
+      const encoder = this.#device.createCommandEncoder()
+      for (let i = 0; i < outer; i++)
+        encoder.copyBufferToBuffer(
+          tensor.gpuBuffer,
+          i * stride + from * inner,
+          staging,
+          i * part,
+          outer === 1 ? Math.ceil(part / 4) * 4 : part,
+        )
+      this.#device.queue.submit([encoder.finish()])
+      await staging.mapAsync(MAP_READ)
+      bytes.set(new Uint8Array(staging.getMappedRange(), 0, bytes.byteLength))
+    } finally {
+      staging.destroy()
     }
-    return this.#tensors
-  }
-
-  targets(): ReadonlyMap<string, Tensor | null> {
-    return new Map(this.#caches.map(({ output }) => [output, null]))
-  }
-
-  after(outputs: Readonly<Record<string, Tensor>>): void {
-    for (const { input, output } of this.#caches) {
-      const fresh = outputs[output]
-      if (!fresh) continue
-      this.#tensors.get(input)?.dispose()
-      this.#tensors.set(input, fresh)
-    }
-  }
-
-  bytes(): number {
-    return sizeOf(this.#tensors)
-  }
-
-  dispose(): void {
-    disposeAll(this.#tensors)
+    return { dtype, dims, bytes }
   }
 }
 
@@ -165,34 +228,11 @@ function gpuTensor(
   return ort.Tensor.fromGpuBuffer(buffer, { dataType, dims, dispose })
 }
 
-function copyRows(
-  encoder: GPUCommandEncoder,
-  { axis, dtype }: Cache,
-  from: Tensor,
-  to: Tensor,
-  rows: number,
-): void {
-  if (axis === null || rows === 0) return
-  const outer = from.dims.slice(0, axis).reduce((product, dim) => product * dim, 1)
-  const inner = byteLength(dtype, from.dims.slice(axis + 1))
-  for (let i = 0; i < outer; i++)
-    encoder.copyBufferToBuffer(
-      from.gpuBuffer,
-      i * (from.dims[axis] ?? 0) * inner,
-      to.gpuBuffer,
-      i * (to.dims[axis] ?? 0) * inner,
-      rows * inner,
-    )
+function outerOf({ dims }: Tensor, axis: number): number {
+  return dims.slice(0, axis).reduce((product, dim) => product * dim, 1)
 }
 
-function sizeOf(tensors: ReadonlyMap<string, Tensor>): number {
-  return [...tensors.values()].reduce((sum, { type, dims }) => {
-    const elements = dims.reduce((product, dim) => product * dim, 1)
-    return sum + elements * (/16$/.test(type) ? 2 : /64$/.test(type) ? 8 : 4)
-  }, 0)
-}
-
-function disposeAll(tensors: Map<string, Tensor>): void {
-  for (const tensor of tensors.values()) tensor.dispose()
-  tensors.clear()
+function sizeOf(type: string, dims: readonly number[]): number {
+  const elements = dims.reduce((product, dim) => product * dim, 1)
+  return elements * (/16$/.test(type) ? 2 : /64$/.test(type) ? 8 : 4)
 }

@@ -58,3 +58,13 @@ const decoder = new TextDecoder()
 export function texts(message: Uint8Array, number: number): string[] {
   return [...fields(message, number)].map((bytes) => decoder.decode(bytes))
 }
+
+/** Nodes of a graph and of the graphs inside it. */
+export function* nodesOf(graph: Uint8Array): Generator<Uint8Array> {
+  for (const node of fields(graph, GRAPH.node)) {
+    yield node
+    for (const attribute of fields(node, NODE.attribute))
+      for (const number of [ATTRIBUTE.graph, ATTRIBUTE.graphs])
+        for (const inner of fields(attribute, number)) yield* nodesOf(inner)
+  }
+}

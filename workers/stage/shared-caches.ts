@@ -4,7 +4,7 @@
  * the buffer's shape; so nothing else may look at a cache.
  */
 import type { Cache } from '../../model-split/manifest.ts'
-import { ATTRIBUTE, fields, GRAPH, MODEL, NODE, texts } from './onnx-fields.ts'
+import { fields, MODEL, NODE, nodesOf, texts } from './onnx-fields.ts'
 
 const PAST = { key: 3, value: 4 } as const
 const PRESENT = { key: 1, value: 2 } as const
@@ -29,14 +29,4 @@ export function cachesAreShareable(model: Uint8Array, caches: readonly Cache[]):
       }
     }
   return read.size === caches.length
-}
-
-/** Nodes of a graph and of the graphs inside it. */
-function* nodesOf(graph: Uint8Array): Generator<Uint8Array> {
-  for (const node of fields(graph, GRAPH.node)) {
-    yield node
-    for (const attribute of fields(node, NODE.attribute))
-      for (const number of [ATTRIBUTE.graph, ATTRIBUTE.graphs])
-        for (const inner of fields(attribute, number)) yield* nodesOf(inner)
-  }
 }

@@ -13,23 +13,23 @@ import type { TensorData, WeightMode } from './types.ts'
 const NO_ROWS: RunSize = { batch: 1, rows: 0, past: 0 }
 const ONE_ROW: RunSize = { batch: 1, rows: 1, past: 0 }
 
-/** Embedding and head of a starter, where both read a blob in the same form; else null. */
-export function tiedEnds(
+/** Embedding and head among parts, where both read a blob in the same form; else null. */
+export function tiedEnds<Part extends { readonly span: Span }>(
   manifest: Manifest,
-  spans: readonly Span[],
+  parts: readonly Part[],
   mode: WeightMode,
-): { readonly embed: Span; readonly head: Span } | null {
-  const first = spans.find(({ embed, head }) => embed && !head)
-  const head = spans.find((span) => span.head && !span.embed && span.from === span.to)
-  if (!first || !head) return null
-  const embed: Span = { from: 0, to: 0, embed: true, head: false }
-  const read = new Set(blobsOf(manifest, embed))
-  const shared = blobsOf(manifest, head).some(
+): { readonly embed: Part; readonly head: Part } | null {
+  const ends = parts.filter(({ span }) => span.from === span.to)
+  const embed = ends.find(({ span }) => span.embed && !span.head)
+  const head = ends.find(({ span }) => span.head && !span.embed)
+  if (!embed || !head) return null
+  const read = new Set(blobsOf(manifest, embed.span))
+  const shared = blobsOf(manifest, head.span).some(
     (id) =>
       read.has(id) && manifest.blobs[id]?.forms[mode].every((form) => form === 'packed'),
   )
-  const fed = new Set(feedsOf(manifest, embed))
-  const apart = feedsOf(manifest, head).every((name) => !fed.has(name))
+  const fed = new Set(feedsOf(manifest, embed.span))
+  const apart = feedsOf(manifest, head.span).every((name) => !fed.has(name))
   return shared && apart ? { embed, head } : null
 }
 
@@ -44,15 +44,10 @@ export class TiedSession<Kept> {
     return {
       run: async (request) => {
         const inputs = new Map([...blanks, ...request.inputs])
-        const { outputs, kept } = await this.session.run({ ...request, inputs })
+        const outputs = await this.session.run({ ...request, inputs })
         const wanted = [...own.outputs, ...(own.logits === null ? [] : [own.logits])]
-        return {
-          outputs: new Map([...outputs].filter(([name]) => wanted.includes(name))),
-          kept,
-        }
+        return new Map([...outputs].filter(([name]) => wanted.includes(name)))
       },
-      bytes: (kept) => this.session.bytes(kept),
-      dispose: (kept) => this.session.dispose(kept),
       release: async () => {
         this.#users -= 1
         if (this.#users === 0) await this.session.release()
@@ -68,8 +63,7 @@ export class TiedSession<Kept> {
     ] as const) {
       const half = this.half(own, other)
       const inputs = this.#inputs(own, ONE_ROW)
-      const { kept } = await half.run({ inputs, kept: null, size: ONE_ROW })
-      half.dispose(kept)
+      await half.run({ inputs, kept: [], size: ONE_ROW })
     }
   }
 

@@ -34,6 +34,8 @@ export interface LoadOptions {
   /** A device holds one span, the starter also the head. */
   readonly spans: readonly Span[]
   readonly mode: WeightMode
+  /** Only weights are held: caches go with the last layout that is not dormant. */
+  readonly dormant?: boolean
   readonly onProgress?: (progress: LoadProgress) => void
   readonly signal?: AbortSignal
 }
@@ -45,8 +47,9 @@ export interface Step {
   readonly span: number
   readonly sequence: number
   /**
-   * Rows already processed, P. A cache that is longer is truncated to it first (rollback);
-   * one that is shorter is an error (`gap`).
+   * Rows already processed, P. Where the layout's caches are all longer, the sequence is rolled
+   * back: all its caches, of all layouts, are truncated to P. One that is shorter is an error
+   * (`gap`).
    */
   readonly position: number
   readonly rows: number

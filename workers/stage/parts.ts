@@ -1,0 +1,304 @@
+/** Sessions of the parts of a model; the layouts of an engine share them. */
+import { link, type LinkedSpan } from '../../model-split/link/link.ts'
+import type { Manifest } from '../../model-split/manifest.ts'
+import type { Span } from '../../model-split/span.ts'
+import type { Backend, BackendSession, LayerCaches, SharedTables } from './backend.ts'
+import { Counted } from './counted.ts'
+import { cover } from './divide.ts'
+import { sliceLean } from './slice-lean.ts'
+import { liftTables, sharedBlobs } from './tables.ts'
+import { rowAxis } from './tensors.ts'
+import { tiedEnds, TiedSession } from './tied.ts'
+import {
+  StageError,
+  type LoadOptions,
+  type TensorData,
+  type WeightMode,
+} from './types.ts'
+import { assembleWeights, type Watch, type WeightFile } from './weights.ts'
+
+export interface Part<Kept> {
+  readonly key: string
+  readonly span: Span
+  readonly linked: LinkedSpan
+  readonly session: BackendSession<Kept>
+  /** With caches, in order. */
+  readonly layers: readonly number[]
+  /** Rows do not depend on each other here: the last one is enough. */
+  readonly lastRowOnly: boolean
+  /** Bytes of weights, without tables. */
+  readonly weights: number
+  /** Blobs of the tables that it reads. */
+  readonly tables: readonly string[]
+}
+
+interface Tables {
+  readonly shared: SharedTables
+  readonly bytes: number
+}
+
+/** A part before its weights are read. */
+interface Draft {
+  readonly key: string
+  readonly span: Span
+  readonly linked: LinkedSpan
+  readonly tables: readonly string[]
+}
+
+export class PartStore<Kept extends LayerCaches> {
+  readonly #backend: Backend<Kept>
+  readonly #tables = new Counted<Tables>(({ shared }) => {
+    shared.release()
+    return Promise.resolve()
+  })
+  readonly #parts = new Counted<Part<Kept>>(async ({ session, tables }) => {
+    await session.release().catch(() => undefined)
+    for (const blob of tables) await this.#tables.release(blob)
+  })
+
+  constructor(backend: Backend<Kept>) {
+    this.#backend = backend
+  }
+
+  /** Bytes held. */
+  get weights(): number {
+    const sum = (bytes: number[]) => bytes.reduce((total, one) => total + one, 0)
+    const parts = sum(this.#parts.values.map(({ weights }) => weights))
+    return parts + sum(this.#tables.values.map(({ bytes }) => bytes))
+  }
+
+  /** Parts of each span, in order. Where it throws, nothing stays. */
+  async load(options: LoadOptions, signal: AbortSignal): Promise<Part<Kept>[][]> {
+    const { manifest, reader, mode, onProgress } = options
+    const graph = await reader.file(manifest.graph.file)
+    const shared = this.#backend.share ? sharedBlobs(manifest) : new Set<string>()
+    const open = this.#parts.values.map(({ span }) => span)
+    const drafts = options.spans.map((span) =>
+      cover(span, open, (gap) => this.#backend.divide(manifest, gap, mode)).map((part) =>
+        draft(manifest, graph, part, mode, shared),
+      ),
+    )
+    const missing = drafts.flat().filter(({ key }) => !this.#parts.has(key))
+    const ends = this.#backend.kind === 'wasm' ? tiedEnds(manifest, missing, mode) : null
+    const both = ends && link(manifest, graph, [ends.embed.span, ends.head.span], mode)
+    const progress = new Progress(manifest, this.#tables.keys, onProgress)
+    const apart = missing.filter((one) => one !== ends?.embed && one !== ends?.head)
+    progress.expect(apart)
+    if (both) progress.expect([{ linked: both, tables: [] }])
+    const watch: Watch = { signal, onShard: (bytes) => progress.add(bytes) }
+
+    const acquired: string[] = []
+    const acquire = async (
+      one: Draft,
+      make: () => Promise<Part<Kept>>,
+    ): Promise<Part<Kept>> => {
+      const part = await this.#parts.acquire(one.key, make)
+      acquired.push(one.key)
+      if (signal.aborted)
+        throw new StageError('aborted', 'Loading the model was stopped.')
+      return part
+    }
+    try {
+      if (ends && both) {
+        const tied = await this.#openTied(options, both, ends, watch)
+        // They are read once more, each for itself.
+        if (!tied) progress.expect([ends.embed, ends.head])
+        else {
+          const weights = bytesOf(manifest, both, mode)
+          const part = (one: Draft, other: Draft, weights: number) => () =>
+            Promise.resolve(
+              asPart(manifest, one, tied.half(one.linked, other.linked), weights, []),
+            )
+          const { embed, head } = ends
+          acquired.push(embed.key, head.key)
+          await this.#parts.acquire(embed.key, part(embed, head, weights))
+          await this.#parts.acquire(head.key, part(head, embed, 0))
+        }
+      }
+      const early = new Set(acquired)
+      const loaded: Part<Kept>[][] = []
+      for (const list of drafts) {
+        const parts: Part<Kept>[] = []
+        for (const one of list) {
+          const part = await acquire(one, () => this.#openPart(options, one, watch))
+          parts.push(part)
+        }
+        loaded.push(parts)
+      }
+      // The ends were there before their turn.
+      for (const key of early) await this.#parts.release(key)
+      return loaded
+    } catch (error) {
+      for (const key of acquired) await this.#parts.release(key)
+      throw error
+    }
+  }
+
+  async release(parts: readonly Part<Kept>[]): Promise<void> {
+    for (const { key } of parts) await this.#parts.release(key)
+  }
+
+  async #openPart(
+    options: LoadOptions,
+    { linked, span, key, tables }: Draft,
+    watch: Watch,
+  ): Promise<Part<Kept>> {
+    const { manifest, mode } = options
+    const held: string[] = []
+    try {
+      const read: SharedTables[] = []
+      for (const blob of tables) {
+        const make = () => this.#openTables(options, blob, watch)
+        read.push((await this.#tables.acquire(blob, make)).shared)
+        held.push(blob)
+      }
+      const session = await this.#open(options, linked, read, watch)
+      const weights = bytesOf(manifest, linked, mode)
+      return asPart(manifest, { linked, span, key, tables }, session, weights, tables)
+    } catch (error) {
+      for (const blob of held) await this.#tables.release(blob)
+      throw error
+    }
+  }
+
+  async #openTables(
+    { manifest, reader }: LoadOptions,
+    blob: string,
+    watch: Watch,
+  ): Promise<Tables> {
+    const request = { path: blob, blob, form: 'packed' } as const
+    const [file] = await assembleWeights(manifest, [request], reader, watch)
+    const weights = new Map<string, TensorData>()
+    let bytes = 0
+    for (const tensor of manifest.blobs[blob]?.tensors ?? []) {
+      const { name, dtype, dims, offset } = tensor
+      const part = file?.data.subarray(offset, offset + tensor.bytes)
+      if (part) weights.set(name, { dtype, dims, bytes: part })
+      bytes += tensor.bytes
+    }
+    const shared = this.#backend.share?.(weights)
+    if (!shared) throw new StageError('internal', 'This engine shares no weights.')
+    return { shared, bytes }
+  }
+
+  /** Null where the runtime cannot run one end with zero rows of the other. */
+  async #openTied(
+    options: LoadOptions,
+    both: LinkedSpan,
+    { embed, head }: { readonly embed: Draft; readonly head: Draft },
+    watch: Watch,
+  ): Promise<TiedSession<Kept> | null> {
+    const session = await this.#open(options, both, [], watch)
+    try {
+      const tied = new TiedSession(session)
+      await tied.tryOut(embed.linked, head.linked)
+      return tied
+    } catch {
+      await session.release()
+      return null
+    }
+  }
+
+  /** A function of its own, so that the weight buffers are free as soon as it returns. */
+  async #open(
+    { manifest, reader, mode }: LoadOptions,
+    linked: LinkedSpan,
+    tables: readonly SharedTables[],
+    watch: Watch,
+  ): Promise<BackendSession<Kept>> {
+    const { model, sliced } =
+      mode === 'lean' ? sliceLean(linked.model) : { model: linked.model, sliced: null }
+    const requests = linked.externalData.map((file) => ({
+      ...file,
+      sliced: sliced?.get(file.path),
+    }))
+    const weights: WeightFile[] = await assembleWeights(manifest, requests, reader, watch)
+    return this.#backend.open({ ...linked, model }, weights, mode, tables)
+  }
+}
+
+/** Bytes of shards that are read for parts which are not there yet; tables once. */
+class Progress {
+  readonly #manifest: Manifest
+  readonly #tell: LoadOptions['onProgress']
+  readonly #tables: Set<string>
+  #loadedBytes = 0
+  #totalBytes = 0
+
+  /** @param held blobs of the tables that are there. */
+  constructor(
+    manifest: Manifest,
+    held: readonly string[],
+    tell: LoadOptions['onProgress'],
+  ) {
+    this.#manifest = manifest
+    this.#tables = new Set(held)
+    this.#tell = tell
+  }
+
+  expect(parts: readonly Pick<Draft, 'linked' | 'tables'>[]): void {
+    for (const { linked, tables } of parts) {
+      this.#totalBytes += bytesOf(this.#manifest, linked)
+      for (const blob of tables) {
+        if (!this.#tables.has(blob))
+          this.#totalBytes += this.#manifest.blobs[blob]?.bytes ?? 0
+        this.#tables.add(blob)
+      }
+    }
+  }
+
+  add(bytes: number): void {
+    this.#loadedBytes += bytes
+    this.#tell?.({ loadedBytes: this.#loadedBytes, totalBytes: this.#totalBytes })
+  }
+}
+
+function draft(
+  manifest: Manifest,
+  graph: Uint8Array,
+  span: Span,
+  mode: WeightMode,
+  shared: ReadonlySet<string>,
+): Draft {
+  const linked = link(manifest, graph, span, mode)
+  const { model, blobs } = liftTables(manifest, linked, shared)
+  const externalData = linked.externalData.filter(({ blob }) => !blobs.includes(blob))
+  const { from, to, embed, head } = span
+  const key = [from, to, embed, head].join()
+  return { key, span, linked: { ...linked, model, externalData }, tables: blobs }
+}
+
+function asPart<Kept>(
+  manifest: Manifest,
+  { key, span, linked }: Draft,
+  session: BackendSession<Kept>,
+  weights: number,
+  tables: readonly string[],
+): Part<Kept> {
+  const all = Array.from({ length: span.to - span.from }, (_, i) => span.from + i)
+  const layers = all.filter((at) => manifest.segments[at + 1]?.caches.length)
+  const lastRowOnly = isRowwise(linked)
+  return { key, span, linked, session, layers, lastRowOnly, weights, tables }
+}
+
+function isRowwise({ logits, caches, feeds, inputs }: LinkedSpan): boolean {
+  return (
+    logits !== null &&
+    caches.length === 0 &&
+    Object.keys(feeds).length === 0 &&
+    Object.values(inputs).every(({ dims }) => rowAxis(dims) !== null)
+  )
+}
+
+/** Bytes of the blobs that a part reads: as stored, or as held in a mode. */
+function bytesOf(
+  manifest: Manifest,
+  { externalData }: LinkedSpan,
+  mode?: WeightMode,
+): number {
+  const blobs = new Set(externalData.map(({ blob }) => blob))
+  return [...blobs].reduce((sum, id) => {
+    const blob = manifest.blobs[id]
+    return sum + ((mode ? blob?.resident[mode] : blob?.bytes) ?? 0)
+  }, 0)
+}
