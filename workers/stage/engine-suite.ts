@@ -2,91 +2,23 @@
  * What every engine must do, on a real cut model. Free of any test framework, so that a page
  * can run it in a browser as well.
  */
-import type { Manifest } from '../../model-split/manifest.ts'
 import { inputsOf, type Span } from '../../model-split/span.ts'
-import { Golden, relativeError } from './golden.ts'
-import { slice, toNumbers } from './tensors.ts'
-import { StageError, type Engine, type ShardReader, type Step } from './types.ts'
-import type { LoadProgress, StageErrorCode, TensorData, WeightMode } from './types.ts'
-
-export interface CutModel {
-  readonly manifest: Manifest
-  readonly reader: ShardReader
-}
-
-export interface SuiteOptions {
-  readonly create: () => Promise<Engine>
-  readonly model: CutModel
-  readonly mode: WeightMode
-  /** Relative error against the golden states (see canary.ts). */
-  readonly tolerance: number
-  /** Relative error between two runs of the same engine that differ in the size of steps. */
-  readonly ownTolerance: number
-}
-
-export interface EngineCheck {
-  readonly name: string
-  /** Throws where the engine falls short. */
-  readonly run: () => Promise<void>
-}
-
-/** Runs a chain of spans as a ring would. */
-class Chain {
-  readonly engine: Engine
-  readonly manifest: Manifest
-  readonly spans: readonly Span[]
-
-  constructor(engine: Engine, manifest: Manifest, spans: readonly Span[]) {
-    this.engine = engine
-    this.manifest = manifest
-    this.spans = spans
-  }
-
-  /** Logits of the last of the new rows, or of every one. */
-  async logits(
-    sequence: number,
-    position: number,
-    ids: readonly number[],
-    everyRow = false,
-  ): Promise<TensorData> {
-    let known = new Map<string, TensorData>()
-    for (const [index, span] of this.spans.entries()) {
-      const inputs = new Map<string, TensorData>()
-      for (const name of inputsOf(this.manifest, span)) {
-        const tensor = known.get(name)
-        if (tensor) inputs.set(name, tensor)
-      }
-      const step: Step = {
-        layout: 1,
-        span: index,
-        sequence,
-        position,
-        rows: ids.length,
-        ids,
-        inputs,
-        everyRow,
-      }
-      known = new Map([...known, ...(await this.engine.run(step))])
-    }
-    const logits = known.get(this.manifest.logits.name)
-    if (!logits) throw new Error('no logits')
-    return logits
-  }
-
-  async generate(
-    sequence: number,
-    prompt: readonly number[],
-    count: number,
-  ): Promise<number[]> {
-    const ids = [...prompt]
-    let logits = await this.logits(sequence, 0, ids)
-    for (let i = 0; i < count; i++) {
-      ids.push(argmax(logits))
-      logits = await this.logits(sequence, ids.length - 1, ids.slice(-1))
-    }
-    return ids.slice(prompt.length)
-  }
-}
+import { Golden } from './golden.ts'
+import { layoutChecks } from './layout-suite.ts'
+import {
+  argmax,
+  canTruncate,
+  Chain,
+  equal,
+  linksOf,
+  near,
+  promptOf,
+  refused,
+  type EngineCheck,
+  type SuiteOptions,
+} from './suite-tools.ts'
+import { slice } from './tensors.ts'
+import type { Engine, LoadProgress, TensorData } from './types.ts'
 
 export function engineChecks(options: SuiteOptions): EngineCheck[] {
   const { create, model, mode, tolerance, ownTolerance } = options
@@ -101,12 +33,12 @@ export function engineChecks(options: SuiteOptions): EngineCheck[] {
 
   const withChain = async (
     spans: readonly Span[],
-    use: (chain: Chain) => Promise<void>,
+    use: (chain: Chain, engine: Engine) => Promise<void>,
   ) => {
     const engine = await create()
     try {
       await engine.load({ layout: 1, manifest, reader, spans, mode })
-      await use(new Chain(engine, manifest, spans))
+      await use(new Chain(manifest, linksOf(engine, 1, spans)), engine)
     } finally {
       await engine.release()
     }
@@ -116,7 +48,7 @@ export function engineChecks(options: SuiteOptions): EngineCheck[] {
   const check = (
     name: string,
     spans: readonly Span[],
-    use: (chain: Chain) => Promise<void>,
+    use: (chain: Chain, engine: Engine) => Promise<void>,
   ) => ({
     name,
     run: () => withChain(spans, use),
@@ -143,15 +75,19 @@ export function engineChecks(options: SuiteOptions): EngineCheck[] {
       if (!wanted) throw new Error('no golden logits')
       near(await chain.logits(1, 0, expected.ids), wanted, tolerance)
     }),
-    check('a prompt in pieces gives what it gives at once', [whole], async (chain) => {
-      const ids = promptOf(manifest, 9)
-      const atOnce = await chain.logits(1, 0, ids)
-      let pieces = await chain.logits(2, 0, ids.slice(0, 4))
-      pieces = await chain.logits(2, 4, ids.slice(4, 6))
-      pieces = await chain.logits(2, 6, ids.slice(6))
-      near(pieces, atOnce, ownTolerance)
-      equal(chain.engine.length(2, 1), 9, 'rows')
-    }),
+    check(
+      'a prompt in pieces gives what it gives at once',
+      [whole],
+      async (chain, engine) => {
+        const ids = promptOf(manifest, 9)
+        const atOnce = await chain.logits(1, 0, ids)
+        let pieces = await chain.logits(2, 0, ids.slice(0, 4))
+        pieces = await chain.logits(2, 4, ids.slice(4, 6))
+        pieces = await chain.logits(2, 6, ids.slice(6))
+        near(pieces, atOnce, ownTolerance)
+        equal(engine.length(2, 1), 9, 'rows')
+      },
+    ),
     check('every row has the logits that it has as the last one', ring, async (chain) => {
       if (manifest.logits.rows !== 'all') return
       const ids = promptOf(manifest, 7)
@@ -167,17 +103,17 @@ export function engineChecks(options: SuiteOptions): EngineCheck[] {
     check(
       'rolling back and going on gives what it gave before',
       [whole],
-      async (chain) => {
+      async (chain, engine) => {
         if (!canTruncate(manifest)) return
         const ids = promptOf(manifest, 8)
         const before = await chain.logits(1, 0, ids)
         await chain.logits(1, 8, [5 % manifest.vocabulary, 7 % manifest.vocabulary])
-        chain.engine.truncate(1, 6)
-        equal(chain.engine.length(1, 1), 6, 'rows after truncate')
+        engine.truncate(1, 6)
+        equal(engine.length(1, 1), 6, 'rows after truncate')
         near(await chain.logits(1, 6, ids.slice(6)), before, ownTolerance)
         // A step at an earlier position rolls back by itself.
         near(await chain.logits(1, 3, ids.slice(3)), before, ownTolerance)
-        equal(chain.engine.length(1, 1), 8, 'rows after rolling back')
+        equal(engine.length(1, 1), 8, 'rows after rolling back')
       },
     ),
     check('sequences do not see each other', ring, async (chain) => {
@@ -213,8 +149,7 @@ export function engineChecks(options: SuiteOptions): EngineCheck[] {
         )
       },
     ),
-    check('dropping a sequence frees its cache', [whole], async (chain) => {
-      const { engine } = chain
+    check('dropping a sequence frees its cache', [whole], async (chain, engine) => {
       equal(engine.memory().caches, 0, 'caches before')
       const ids = promptOf(manifest, 6)
       const first = await chain.logits(1, 0, ids)
@@ -237,7 +172,7 @@ export function engineChecks(options: SuiteOptions): EngineCheck[] {
         ownTolerance,
       )
     }),
-    check('wrong input is refused with a sentence', ring, async ({ engine }) => {
+    check('wrong input is refused with a sentence', ring, async (_, engine) => {
       const start = { layout: 1, span: 0, sequence: 1, position: 0 }
       const step = { ...start, rows: 2, inputs: new Map() }
       const refuse = (wrong: object) =>
@@ -310,50 +245,6 @@ export function engineChecks(options: SuiteOptions): EngineCheck[] {
         await refused('bad-input', () => engine.run(step))
       },
     },
+    ...layoutChecks(options),
   ]
-}
-
-function promptOf({ vocabulary }: Manifest, length: number): number[] {
-  return Array.from({ length }, (_, i) => 1 + ((i * 7919 + 13) % (vocabulary - 1)))
-}
-
-function canTruncate(manifest: Manifest): boolean {
-  return manifest.segments.every(({ caches }) =>
-    caches.every(({ axis }) => axis !== null),
-  )
-}
-
-function argmax(logits: TensorData): number {
-  const values = toNumbers(logits)
-  let best = 0
-  for (let i = 1; i < values.length; i++)
-    if ((values[i] ?? NaN) > (values[best] ?? NaN)) best = i
-  return best
-}
-
-function near(actual: TensorData, expected: TensorData, tolerance: number): void {
-  const error = relativeError(actual, expected)
-  if (!(error <= tolerance))
-    throw new Error(`off by ${error} where ${tolerance} is allowed`)
-}
-
-function equal(actual: unknown, expected: unknown, what: string): void {
-  if (actual !== expected)
-    throw new Error(`${what}: ${String(actual)} is not ${String(expected)}`)
-}
-
-async function refused(
-  code: StageErrorCode,
-  work: () => Promise<unknown>,
-): Promise<void> {
-  try {
-    await work()
-  } catch (error) {
-    if (!(error instanceof StageError)) throw error
-    equal(error.code, code, `kind of "${error.message}"`)
-    if (!/^\S.*\.$/.test(error.message))
-      throw new Error(`no sentence: "${error.message}"`)
-    return
-  }
-  throw new Error(`${code} was not refused`)
 }

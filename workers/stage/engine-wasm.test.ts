@@ -7,9 +7,10 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { cutModel } from '../../model-split/cut/cut.ts'
 import { openSource } from '../../model-split/source/open.ts'
 import { runCanary, toleranceFor } from './canary.ts'
-import { engineChecks, type CutModel } from './engine-suite.ts'
+import { engineChecks } from './engine-suite.ts'
 import { createWasmEngine } from './engine-wasm.ts'
 import { importFactory, startModule } from './heap-module.ts'
+import type { CutModel } from './suite-tools.ts'
 import type { Engine, WeightMode } from './types.ts'
 
 const FIXTURES = join(import.meta.dirname, '../../../shared/fixtures')
