@@ -78,7 +78,7 @@ export class ChoirMessage extends LitElement {
         height: 8px;
         border-radius: 50%;
         background: var(--voice-0);
-        animation: sing 1.2s ease-in-out infinite;
+        animation: sing 1.2s steps(2) infinite;
       }
       .dots i:nth-child(2) {
         background: var(--voice-1);

@@ -9,8 +9,8 @@ import type { PeerServer } from './peer-server.ts'
 export interface Timing {
   readonly promptTokens: number
   readonly prefillMs: number
-  /** Decoded after the first one. */
-  readonly laps: number
+  /** Tokens after the first one. */
+  readonly decoded: number
   readonly decodeMs: number
 }
 
@@ -20,7 +20,8 @@ export interface Contender {
   close(): Promise<void>
 }
 
-export const decodeRate = ({ laps, decodeMs }: Timing): number => (laps / decodeMs) * 1000
+export const decodeRate = ({ decoded, decodeMs }: Timing): number =>
+  (decoded / decodeMs) * 1000
 export const prefillRate = ({ promptTokens, prefillMs }: Timing): number =>
   (promptTokens / prefillMs) * 1000
 
@@ -58,20 +59,28 @@ export async function ours(
   }
 }
 
+export interface AskOptions {
+  /** Drafts; off, so that a token is a lap, unless they are what is measured. */
+  readonly speculate?: boolean
+  /** The next turn of the chat that is open. */
+  readonly goOn?: boolean
+}
+
 /** A new chat; greedy. @throws Error with the room's sentence where it fails. */
 export async function askRoom(
   page: Page,
   prompt: string,
   maxTokens: number,
+  { speculate = false, goOn = false }: AskOptions = {},
 ): Promise<AnswerStats> {
   const end = await page.evaluate(
-    ([prompt, maxTokens]) =>
+    ([prompt, maxTokens, speculate, goOn]) =>
       new Promise<{ stats: AnswerStats | undefined; error: string }>((resolve) => {
         const room = window.choir
         if (!room) return
-        room.clear()
+        if (!goOn) room.clear()
         const greedy = { temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1 }
-        room.setSampling({ ...greedy, maxTokens })
+        room.setSampling({ ...greedy, maxTokens, speculate })
         const look = (): void => {
           const last = room.view.messages.at(-1)
           if (last?.role !== 'assistant') return
@@ -84,15 +93,15 @@ export async function askRoom(
           room.ask(prompt)
         })
       }),
-    [prompt, maxTokens] as const,
+    [prompt, maxTokens, speculate, goOn] as const,
   )
   if (!end.stats) throw new Error(`The answer failed: ${end.error}`)
   return end.stats
 }
 
-export function timingOf(stats: AnswerStats): Timing {
-  const { promptTokens, prefillMs, newTokens, decodeMs } = stats
-  return { promptTokens, prefillMs, laps: newTokens - 1, decodeMs }
+export function timingOf(stats: AnswerStats): Timing & { readonly laps: number } {
+  const { promptTokens, prefillMs, newTokens, laps, decodeMs } = stats
+  return { promptTokens, prefillMs, decoded: newTokens - 1, laps, decodeMs }
 }
 
 interface TransformersPage {
@@ -146,7 +155,7 @@ export async function transformersJs(
         return {
           promptTokens: inputs.input_ids.dims[1],
           prefillMs: first - began,
-          laps: later.length,
+          decoded: later.length,
           decodeMs: (later.at(-1) ?? NaN) - first,
         }
       },
@@ -188,7 +197,7 @@ export async function wllama(
         return {
           promptTokens: timings.prompt_n,
           prefillMs: timings.prompt_ms,
-          laps: timings.predicted_n - 1,
+          decoded: timings.predicted_n - 1,
           decodeMs: timings.predicted_ms,
         }
       },

@@ -301,8 +301,10 @@ export class Ring {
   }
 
   #awake(): void {
-    const neighbours = this.#active?.neighbours
-    if (neighbours?.size) this.#options.links.keepAwake(neighbours)
+    // What one end sends keeps both radios awake.
+    const { self, links } = this.#options
+    const after = [...(this.#active?.neighbours ?? [])].filter((device) => device > self)
+    if (after.length > 0) links.keepAwake(new Set(after))
   }
 
   #up(device: string): void {

@@ -5,6 +5,7 @@ import type { Row } from '../rows.ts'
 import { aggregate, stages } from './many.ts'
 import { hop, ring } from './ring.ts'
 import { decode, prefill } from './single.ts'
+import { speculation } from './speculation.ts'
 
 export const PARTS: Readonly<Record<string, (bench: Bench) => Promise<Row[]>>> = {
   'decode.1thread': (bench) => decode(bench, 1),
@@ -16,8 +17,5 @@ export const PARTS: Readonly<Record<string, (bench: Bench) => Promise<Row[]>>> =
   aggregate,
   stages,
   plan: (bench) => Promise.resolve(runPlanSim((line) => bench.log(`  ${line}`))),
-  speculation: (bench) => {
-    bench.log('  There is no speculation: every answer takes one lap per token.')
-    return Promise.resolve([])
-  },
+  speculation,
 }

@@ -2,7 +2,7 @@
 import type { Browser } from '@playwright/test'
 import { DevicePage } from '../../fixtures/device-page.ts'
 import type { AnswerStats } from '../../../workers/ring/types.ts'
-import { askRoom, newPage } from '../engines.ts'
+import { askRoom, newPage, type AskOptions } from '../engines.ts'
 
 /** Each stage has one thread and enough memory for the fast mode. */
 const SEARCH = 'engine=wasm&threads=1&memory=1500000000'
@@ -14,7 +14,12 @@ export interface RoomOfTabs {
   readonly devices: readonly DevicePage[]
   /** Layers `[from, to)` by device, in ring order; the starter first. */
   spans(): Promise<{ from: number; to: number; starter: boolean; bytes: number }[]>
-  ask(device: number, prompt: string, tokens: number): Promise<AnswerStats>
+  ask(
+    device: number,
+    prompt: string,
+    tokens: number,
+    options?: AskOptions,
+  ): Promise<AnswerStats>
   /** An answer, and what all stages computed for its laps, ms; NaN if layers moved. */
   lapsOf(prompt: string, tokens: number): Promise<{ stats: AnswerStats; stepsMs: number }>
   close(): Promise<void>
@@ -58,10 +63,10 @@ export async function openRoom(
       devices.map(({ page }) => page.evaluate(() => window.choir?.stats?.stepsMs ?? 0)),
     )
   }
-  const ask = (device: number, prompt: string, tokens: number): Promise<AnswerStats> => {
+  const ask: RoomOfTabs['ask'] = (device, prompt, tokens, options) => {
     const page = devices[device]?.page
     if (!page) throw new Error(`The room has no tab ${device}.`)
-    return askRoom(page, prompt, tokens)
+    return askRoom(page, prompt, tokens, options)
   }
   return {
     devices,
