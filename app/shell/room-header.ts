@@ -24,6 +24,8 @@ import { icons } from './icons.ts'
 
 /** Pictures beside each other; more are a number. */
 const SHOWN = 4
+/** Letters of an answer for which the light goes around once. */
+const LAP = 64
 
 /** @fires choir-open with the name of a sheet, choir-new-chat. */
 @customElement('choir-room-header')
@@ -174,13 +176,13 @@ export class ChoirRoomHeader extends LitElement {
     const { view, voices } = this
     if (!view || !voices) return nothing
     const words = statusWords(view, this.meter.secondsLeft())
-    const streaming = view.messages.at(-1)?.state === 'streaming'
+    const newest = view.messages.at(-1)
     return html`<header class="inner">
         <div class="top">
           <choir-ring
             .arcs=${arcsOf(view.devices, voices)}
             .stroke=${14}
-            ?running=${streaming}
+            .light=${newest?.state === 'streaming' ? newest.text.length / LAP : null}
           ></choir-ring>
           <p class="name">${view.model?.name ?? 'Choir'}</p>
           ${this.button('invite', 'Invite', 'invite-open', icons.invite())}

@@ -25,12 +25,34 @@ export const decodeRate = ({ decoded, decodeMs }: Timing): number =>
 export const prefillRate = ({ promptTokens, prefillMs }: Timing): number =>
   (promptTokens / prefillMs) * 1000
 
+/** A worse network than this computer's loopback. */
+export interface Network {
+  readonly rttMs: number
+  /** Packets lost, per cent. */
+  readonly loss: number
+}
+
 /** Each tab has its own storage, as each device has. */
-export async function newPage(browser: Browser): Promise<Page> {
+export async function newPage(browser: Browser, network?: Network): Promise<Page> {
   const context = await browser.newContext()
   // The TypeScript runner wraps named functions in this helper, also those sent to the page.
   await context.addInitScript('globalThis.__name = (value) => value')
-  return context.newPage()
+  const page = await context.newPage()
+  if (network) await shape(page, network)
+  return page
+}
+
+/** Connections that the page makes from now on; both ends delay both directions. */
+async function shape(page: Page, { rttMs, loss }: Network): Promise<void> {
+  const session = await page.context().newCDPSession(page)
+  await session.send('Network.enable')
+  await session.send('Network.emulateNetworkConditions', {
+    offline: false,
+    latency: rttMs / 4,
+    downloadThroughput: -1,
+    uploadThroughput: -1,
+    packetLoss: loss,
+  })
 }
 
 export interface OursOptions {

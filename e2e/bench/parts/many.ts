@@ -137,6 +137,7 @@ export async function stages(bench: Bench): Promise<Row[]> {
     const rows = [
       compare('stages.1tab', 'tok/s', 'itself', one, one),
       compare('stages.2tabs', 'tok/s', 'one tab', two, one),
+      ...(rooms[1] ? await turns(bench, rooms[1]) : []),
     ]
     const rowMs = 1000 / median(one)
     const simulate = (count: number): number => {
@@ -169,6 +170,30 @@ export async function stages(bench: Bench): Promise<Row[]> {
   } finally {
     for (const room of rooms) await room.close()
   }
+}
+
+const TURNS = 5
+
+/** Time to the first token in turn 5 of a chat, against turn 1 with its long prompt. */
+async function turns({ log, rounds }: Bench, room: RoomOfTabs): Promise<Row[]> {
+  const fifth: number[] = []
+  const whole: number[] = []
+  for (let round = 0; round < Math.min(2, rounds); round++)
+    for (let turn = 1; turn <= TURNS; turn++) {
+      const prompt = turn === 1 ? longPrompt(round + 50) : `And what else? ${turn}`
+      const stats = await room.ask(0, prompt, 12, { goOn: turn > 1 })
+      const { promptTokens, reusedTokens, prefillMs } = stats
+      log(
+        `  turn ${turn}: ${promptTokens} tokens, ${reusedTokens} of them reused, first ` +
+          `token after ${figure(prefillMs)} ms`,
+      )
+      if (turn === TURNS) fifth.push(prefillMs)
+      if (turn === 1) whole.push(prefillMs)
+    }
+  const value = median(fifth)
+  const against = 'turn 1, a prompt of about 490 tokens'
+  const ratio = median(whole) / value
+  return [{ id: 'ttft.turn5', value, unit: 'ms', against, ratio, rounds: fifth.length }]
 }
 
 async function spansOfRoom(

@@ -1,6 +1,6 @@
 /** What the ring costs: the same layers in 1 to 4 tabs, and what a hop adds to a lap. */
 import type { Bench } from '../bench.ts'
-import { decodeRate, timingOf } from '../engines.ts'
+import { decodeRate, timingOf, type Network } from '../engines.ts'
 import { compare, figure, median, type Row } from '../rows.ts'
 import { openRoom, type RoomOfTabs } from './rooms.ts'
 
@@ -48,14 +48,19 @@ export async function ring(bench: Bench): Promise<Row[]> {
   }
 }
 
-const HOPS = [2, 3]
+const HOPS: readonly { id: string; tabs: number; network?: Network }[] = [
+  { id: 'hop.ms', tabs: 2 },
+  { id: 'hop.ms.3tabs', tabs: 3 },
+  { id: 'hop.ms.rtt10', tabs: 2, network: { rttMs: 10, loss: 0 } },
+  { id: 'hop.ms.rtt40.loss1', tabs: 2, network: { rttMs: 40, loss: 1 } },
+]
 /** What the fastest rival says that a further tab costs it at best, ms. */
 const RIVAL_MS = 3.5
 
 export async function hop(bench: Bench): Promise<Row[]> {
   const rows: Row[] = []
-  for (const tabs of HOPS) {
-    const room = await openRoom(bench.browser, bench.app.origin, tabs)
+  for (const { id, tabs, network } of HOPS) {
+    const room = await openRoom(bench.browser, bench.app.origin, tabs, network)
     try {
       await room.ask(0, 'Hello', 3)
       const hops: number[] = []
@@ -65,21 +70,16 @@ export async function hop(bench: Bench): Promise<Row[]> {
         const ms = (decodeMs - stepsMs) / laps / tabs
         if (Number.isFinite(ms)) hops.push(ms)
         bench.log(
-          `  round ${round + 1}, ${tabs} tabs: lap ${figure(decodeMs / laps)} ms, ` +
+          `  ${id}, round ${round + 1}: lap ${figure(decodeMs / laps)} ms, ` +
             `computed ${figure(stepsMs / laps)} ms, a hop ${figure(ms)} ms`,
         )
       }
       const value = median(hops)
-      const id = tabs === 2 ? 'hop.ms' : `hop.ms.${tabs}tabs`
-      const against = "the best rival's published 3.5 ms, not measured here"
-      rows.push({
-        id,
-        value,
-        unit: 'ms',
-        against,
-        ratio: RIVAL_MS / value,
-        rounds: hops.length,
-      })
+      const against = network
+        ? 'half a round trip of the link alone'
+        : "the best rival's published 3.5 ms, not measured here"
+      const ratio = (network ? network.rttMs / 2 : RIVAL_MS) / value
+      rows.push({ id, value, unit: 'ms', against, ratio, rounds: hops.length })
     } finally {
       await room.close()
     }

@@ -2,7 +2,7 @@
 import type { Browser } from '@playwright/test'
 import { DevicePage } from '../../fixtures/device-page.ts'
 import type { AnswerStats } from '../../../workers/ring/types.ts'
-import { askRoom, newPage, type AskOptions } from '../engines.ts'
+import { askRoom, newPage, type AskOptions, type Network } from '../engines.ts'
 
 /** Each stage has one thread and enough memory for the fast mode. */
 const SEARCH = 'engine=wasm&threads=1&memory=1500000000'
@@ -29,11 +29,12 @@ export async function openRoom(
   browser: Browser,
   origin: string,
   tabs: number,
+  network?: Network,
 ): Promise<RoomOfTabs> {
   const devices: DevicePage[] = []
   let link = ''
   for (let index = 0; index < tabs; index++) {
-    const page = await newPage(browser)
+    const page = await newPage(browser, network)
     const device = new DevicePage(`tab-${index + 1}`, page, page.context(), origin)
     devices.push(device)
     if (index === 0) {
