@@ -46,7 +46,7 @@ export function lookUp(ids: readonly number[], most: number): Guess {
 /** Laps that are remembered: a change of the ring is soon noticed. */
 const LAPS = 32
 /** A further row, as a share of a lap, before it was measured. */
-const UNKNOWN_SHARE = 0.25
+const UNKNOWN_SHARE = 0.3
 /** Noise makes rows look free. */
 const LEAST_SHARE = 0.02
 
@@ -98,6 +98,9 @@ class Trust {
   }
 }
 
+/** Times as many tokens that a draft must promise: rates and costs are rough. */
+const LEAST_GAIN = 1.1
+
 /** The drafts of one answer. */
 export class Drafter {
   readonly #costs: LapCosts
@@ -133,7 +136,7 @@ export class Drafter {
   /** Most tokens for the time: n guesses give 1 + r + … + rⁿ tokens for 1 + n·share laps. */
   #bestLength(most: number, rate: number): number {
     const { share } = this.#costs
-    let best = { length: 0, gain: 1 }
+    let best = { length: 0, gain: LEAST_GAIN }
     let tokens = 1
     for (let length = 1; length <= most; length++) {
       tokens += rate ** length
