@@ -3,7 +3,7 @@ import { modelCosts, type ModelCosts } from '../../model-split/plan/costs.ts'
 import { weightBytes } from '../../model-split/plan/memory.ts'
 import { LEAST_ROWS, PLANNED_ROWS } from '../../model-split/plan/reserve.ts'
 import type { Manifest } from '../../model-split/manifest.ts'
-import type { Span } from '../../model-split/span.ts'
+import { blobsOf, type Span } from '../../model-split/span.ts'
 import type { Clock } from '../ring/clock.ts'
 import { routesOf } from '../ring/routes.ts'
 import { spansOf, type RingPlan, type RingStage } from '../ring/types.ts'
@@ -32,11 +32,17 @@ export interface WantedPart {
   readonly stage: RingStage
   readonly starter: boolean
   readonly spans: readonly Span[]
+  /** Overlap layers, which are loaded but do not run. */
+  readonly hold: readonly Span[]
 }
 
 export interface LoadedPart {
   readonly key: string
   readonly engine: Engine
+  /** What the engine loaded for the part; the first one runs. */
+  readonly layouts: readonly number[]
+  /** Spans of these layouts. */
+  readonly loaded: readonly Span[]
   readonly report: PrepareReport
   /** Cache bytes of one row of one sequence. */
   readonly rowBytes: number
@@ -45,9 +51,9 @@ export interface LoadedPart {
 
 /** How the loading part gets on with what already runs. */
 export interface LoadContext {
-  /** Weight bytes of the running plan. */
-  readonly held: number
-  /** Drops the running plan. */
+  /** Parts that are loaded, the running one first. */
+  readonly loaded: readonly LoadedPart[]
+  /** Drops them all. */
   readonly makeRoom: () => Promise<void>
   readonly onProgress: (progress: LoadProgress) => void
   readonly signal: AbortSignal
@@ -59,8 +65,8 @@ const MODES: Readonly<Record<EngineKind, readonly WeightMode[]>> = {
   webgpu: ['packed', 'lean', 'dense'],
 }
 
-/** Of an engine that holds one plan. */
-export const LAYOUT = 1
+/** Layouts of all engines have different numbers. */
+let layouts = 0
 
 const costsOf = new WeakMap<Manifest, ModelCosts>()
 
@@ -78,11 +84,37 @@ export function partOf(
   const stage = plan.stages[index]
   if (!stage) return null
   const spans = spansOf(plan, index, manifest.layers)
-  const key = JSON.stringify([spans, engine, mode, threads, memoryBudget])
-  return { key, stage, starter: index === 0, spans }
+  const hold = runsOf(stage.hold ?? [])
+  const key = JSON.stringify([spans, hold, engine, mode, threads, memoryBudget])
+  return { key, stage, starter: index === 0, spans, hold }
 }
 
-/** @throws StageError with one sentence for people. */
+/** Consecutive layers as spans. */
+function runsOf(layers: readonly number[]): Span[] {
+  const runs: Span[] = []
+  for (const layer of layers) {
+    const last = runs.at(-1)
+    if (last?.to === layer) runs[runs.length - 1] = { ...last, to: layer + 1 }
+    else runs.push({ from: layer, to: layer + 1, embed: false, head: false })
+  }
+  return runs
+}
+
+/** Frees what nobody else needs. */
+export async function releasePart(
+  { engine, layouts }: LoadedPart,
+  others: Iterable<LoadedPart>,
+): Promise<void> {
+  if ([...others].some((other) => other.engine === engine))
+    for (const layout of layouts) await engine.unload(layout)
+  else await engine.release()
+}
+
+/**
+ * Loads beside what runs where memory allows: as further layouts of its engine where kind and
+ * mode stay, so that layers and their caches are shared.
+ * @throws StageError with one sentence for people.
+ */
 export async function loadPart(
   parts: StageParts,
   options: OpenOptions,
@@ -95,37 +127,58 @@ export async function loadPart(
   const { stage } = wanted
   const rows = costs.rowBytes.slice(stage.from, stage.to)
   const rowBytes = rows.reduce((sum, bytes) => sum + bytes, 0)
-  const missing = options.engine === 'wasm' ? null : await parts.webgpuMissing()
-  const kinds: EngineKind[] =
-    options.engine === 'wasm' || missing !== null ? ['wasm'] : ['webgpu', 'wasm']
-  let { held } = context
-  let fallback = missing
+  let loaded = context.loaded
+  const makeRoom = async (): Promise<void> => {
+    await context.makeRoom()
+    loaded = []
+  }
+  // What did not serve here before is not tried again.
+  const before = loaded[0]?.report
+  const noWebGpu = options.engine === 'wasm' || before?.engine === 'wasm'
+  const missing = noWebGpu ? null : await parts.webgpuMissing()
+  const kinds: EngineKind[] = noWebGpu || missing !== null ? ['wasm'] : ['webgpu', 'wasm']
+  let fallback = missing ?? before?.fallback ?? null
   for (const kind of kinds) {
-    const mode = modeFor(kind, options, costs, wanted, rowBytes)
-    const bytes = bytesOf(costs, mode, wanted)
-    if (held > 0 && held + bytes > options.memoryBudget) {
-      await context.makeRoom()
-      held = 0
-    }
-    const load = () => loadEngine(parts, options, wanted, context, kind, mode)
-    try {
-      const { engine, figures } = await load().catch(async (error: unknown) => {
-        const full = error instanceof StageError && error.code === 'out-of-memory'
-        if (!full || held === 0) throw error
-        await context.makeRoom()
-        held = 0
+    const preferred = before?.engine === kind ? before.mode : null
+    const mode = modeFor(kind, options, costs, wanted, rowBytes, preferred)
+    const load = async (): Promise<Loaded> => {
+      const base = loaded.find(({ report: r }) => r.engine === kind && r.mode === mode)
+      const shared = loaded.filter(({ engine }) => engine === base?.engine)
+      const there = kind === 'wasm' ? shared.flatMap((part) => part.loaded) : []
+      const free = options.memoryBudget - heldBytes(loaded)
+      const bytes = addedBytes(manifest, mode, wanted.spans, there)
+      if (loaded.length > 0 && bytes > free) {
+        await makeRoom()
         return load()
-      })
+      }
+      const most = free - rowBytes * LEAST_ROWS
+      const isRoom =
+        addedBytes(manifest, mode, [...wanted.spans, ...wanted.hold], there) <= most
+      const hold = isRoom ? wanted.hold : []
+      const choice = { kind, mode, hold, engine: base?.engine ?? null }
+      return loadLayouts(parts, options, wanted, context, choice)
+    }
+    try {
+      const { engine, layouts, spans, figures } = await load().catch(
+        async (error: unknown) => {
+          const full = error instanceof StageError && error.code === 'out-of-memory'
+          if (!full || loaded.length === 0) throw error
+          await makeRoom()
+          return load()
+        },
+      )
       const speed = new Speed(manifest, wanted.spans)
+      const measured = loaded.find((part) => part.engine === engine)?.speed.msPerLayer
       const report: PrepareReport = {
         engine: kind,
         mode,
-        msPerLayer: msPerLayer(figures, costs),
+        // The canary had to wait for the answers that are running.
+        msPerLayer: measured ?? msPerLayer(figures, costs),
         msStarter: wanted.starter ? figures.msStarter : null,
         memory: engine.memory(),
         fallback,
       }
-      return { key: wanted.key, engine, report, rowBytes, speed }
+      return { key: wanted.key, engine, layouts, loaded: spans, report, rowBytes, speed }
     } catch (error) {
       if (context.signal.aborted || kind === 'wasm') throw error
       fallback = `WebGPU does not serve here: ${sentence(error)}`
@@ -134,47 +187,90 @@ export async function loadPart(
   throw new StageError('internal', 'This browser cannot run the model.')
 }
 
-async function loadEngine(
+interface Loaded {
+  readonly engine: Engine
+  readonly layouts: readonly number[]
+  readonly spans: readonly Span[]
+  readonly figures: CanaryFigures
+}
+
+interface Choice {
+  readonly kind: EngineKind
+  readonly mode: WeightMode
+  readonly hold: readonly Span[]
+  /** Null: a new one. */
+  readonly engine: Engine | null
+}
+
+async function loadLayouts(
   parts: StageParts,
   options: OpenOptions,
   { spans }: WantedPart,
   { onProgress, signal }: LoadContext,
-  kind: EngineKind,
-  mode: WeightMode,
-): Promise<{ engine: Engine; figures: CanaryFigures }> {
+  { kind, mode, hold, engine: shared }: Choice,
+): Promise<Loaded> {
   const { manifest, threads } = options
   const reader = await parts.reader(options)
   signal.throwIfAborted()
-  const engine = await parts.engine(kind, threads)
+  const engine = shared ?? (await parts.engine(kind, threads))
+  const loaded: number[] = []
   try {
-    await engine.load({
-      layout: LAYOUT,
-      manifest,
-      reader,
-      spans,
-      mode,
-      onProgress,
-      signal,
-    })
     const golden = await reader.file(manifest.golden.file)
-    const clock = (): number => parts.clock.now()
-    const subject = { engine, layout: LAYOUT, manifest, golden, spans }
-    const verdict = await runCanary({ ...subject, clock, signal })
-    if (verdict.kind !== 'ok') throw new StageError('wrong-result', verdict.message)
-    return { engine, figures: verdict }
+    const check = async (
+      list: readonly Span[],
+      dormant: boolean,
+    ): Promise<CanaryFigures> => {
+      const layout = ++layouts
+      const order = { layout, manifest, reader, spans: list, mode, dormant }
+      await engine.load({ ...order, onProgress, signal })
+      loaded.push(layout)
+      const clock = (): number => parts.clock.now()
+      const subject = { engine, layout, manifest, golden, spans: list }
+      const verdict = await runCanary({ ...subject, clock, signal })
+      if (verdict.kind !== 'ok') throw new StageError('wrong-result', verdict.message)
+      return verdict
+    }
+    const figures = await check(spans, false)
+    if (hold.length > 0) await check(hold, true)
+    return { engine, layouts: loaded, spans: [...spans, ...hold], figures }
   } catch (error) {
-    await engine.release().catch(() => undefined)
+    if (shared) for (const layout of loaded) await engine.unload(layout)
+    else await engine.release().catch(() => undefined)
     throw error
   }
 }
 
-/** The fastest mode that fits; @throws StageError `out-of-memory` where none does. */
+function heldBytes(loaded: readonly LoadedPart[]): number {
+  const engines = [...new Set(loaded.map(({ engine }) => engine))]
+  return engines.reduce((sum, engine) => sum + engine.memory().weights, 0)
+}
+
+/** Weight bytes of spans, without those that other spans brought already. */
+export function addedBytes(
+  manifest: Manifest,
+  mode: WeightMode,
+  spans: readonly Span[],
+  there: readonly Span[],
+): number {
+  const held = new Set(there.flatMap((span) => blobsOf(manifest, span)))
+  const blobs = new Set(spans.flatMap((span) => blobsOf(manifest, span)))
+  let bytes = 0
+  for (const id of blobs)
+    if (!held.has(id)) bytes += manifest.blobs[id]?.resident[mode] ?? 0
+  return bytes
+}
+
+/**
+ * The fastest mode that fits; one that is preferred because it runs already if it does.
+ * @throws StageError `out-of-memory` where none does.
+ */
 function modeFor(
   kind: EngineKind,
   { mode, manifest, memoryBudget }: OpenOptions,
   costs: ModelCosts,
   wanted: WantedPart,
   rowBytes: number,
+  preferred: WeightMode | null,
 ): WeightMode {
   if (mode !== 'auto') return mode
   // Weights that are not quantised have one form only.
@@ -182,9 +278,8 @@ function modeFor(
     return 'packed'
   const roomAt = (rows: number): number => memoryBudget - rowBytes * rows
   for (const rows of [PLANNED_ROWS, LEAST_ROWS]) {
-    const fitting = MODES[kind].find(
-      (each) => bytesOf(costs, each, wanted) <= roomAt(rows),
-    )
+    const order = preferred ? [preferred, ...MODES[kind]] : MODES[kind]
+    const fitting = order.find((each) => bytesOf(costs, each, wanted) <= roomAt(rows))
     if (fitting) return fitting
   }
   const room = roomAt(LEAST_ROWS)

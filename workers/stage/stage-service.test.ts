@@ -226,16 +226,35 @@ describe('preparing', () => {
     await service.prepare(plan(2, ['a', 0, 1], ['c', 1, layers]), nothing)
     await service.activate({ term: 1, number: 2 })
     expect(engines).toHaveLength(1)
-    await service.prepare(plan(3, ['b', 0, 1], ['a', 1, layers]), nothing)
-    expect(engines).toHaveLength(2)
+    const weights = () => engines[0]?.memory().weights ?? 0
+    const before = weights()
+    const stage = { device: 'a', from: 1, to: layers - 1 }
+    const report = await service.prepare(
+      {
+        epoch: { term: 1, number: 3 },
+        stages: [
+          { device: 'b', from: 0, to: 1 },
+          { ...stage, hold: [0, layers - 1] },
+          { device: 'c', from: layers - 1, to: layers },
+        ],
+      },
+      nothing,
+    )
+    // Beside the running plan, in its engine; the overlap as well.
+    expect(engines).toHaveLength(1)
+    expect(weights()).toBeGreaterThan(before)
+    expect(report.memory.weights).toBe(weights())
+    const fewer = plan(4, ['b', 0, 1], ['a', 1, layers - 1], ['c', layers - 1, layers])
+    await service.prepare(fewer, nothing)
+    expect(weights()).toBeLessThan(report.memory.weights)
+    // Another plan overtakes: what never ran is let go.
+    await service.prepare(plan(5, ['b', 0, layers]), nothing)
+    expect(weights()).toBe(before)
     expect(released).toEqual([])
-    // Another plan overtakes: the one that never ran is let go.
-    await service.prepare(plan(4, ['b', 0, layers]), nothing)
-    expect(released).toEqual([engines[1]])
-    await service.activate({ term: 1, number: 4 })
-    expect(released).toEqual([engines[1], engines[0]])
+    await service.activate({ term: 1, number: 5 })
     await expect(service.activate({ term: 1, number: 9 })).rejects.toThrow(/not ready/)
     await service.close()
+    expect(released).toEqual(engines)
   })
 
   it('does not use an engine again whose device was lost', async () => {
@@ -255,8 +274,8 @@ describe('preparing', () => {
     await service.prepare({ ...whole, epoch: { term: 1, number: 2 } }, nothing)
     await service.activate({ term: 1, number: 2 })
     expect(engines).toHaveLength(2)
-    expect(released).toEqual([engine])
     await service.close()
+    expect(released).toEqual([engine, engines[1]])
   })
 
   it('gives up the running plan first where both do not fit', async () => {
@@ -264,18 +283,20 @@ describe('preparing', () => {
     const { layers } = manifest
     const { parts: made, engines, released } = parts(reader)
     const service = new StageService(made)
-    const probe = new StageService(parts(reader).parts)
-    await probe.open({ ...options(manifest, 'a'), mode: 'packed' })
-    const { memory } = await probe.prepare(whole, nothing)
-    await probe.close()
-    const memoryBudget = Math.floor(memory.weights * 1.2)
+    const first = plan(1, ['a', 0, 1], ['b', 1, layers])
+    const second = plan(2, ['b', 0, 1], ['a', 1, layers])
+    const weights: number[] = []
+    for (const each of [first, second]) {
+      const probe = new StageService(parts(reader).parts)
+      await probe.open({ ...options(manifest, 'a'), mode: 'packed' })
+      weights.push((await probe.prepare(each, nothing)).memory.weights)
+      await probe.close()
+    }
+    const memoryBudget = Math.max(...weights) + 1
     await service.open({ ...options(manifest, 'a'), mode: 'packed', memoryBudget })
-    await service.prepare(whole, nothing)
-    await service.activate({ term: 1, number: 1 })
-    await service.prepare(
-      plan(2, ['a', 0, layers - 1], ['b', layers - 1, layers]),
-      nothing,
-    )
+    await service.prepare(first, nothing)
+    await service.activate(first.epoch)
+    await service.prepare(second, nothing)
     expect(released).toEqual([engines[0]])
     await service.close()
   })

@@ -3,14 +3,15 @@ import type { Clock } from '../ring/clock.ts'
 import { compareEpochs } from '../ring/epoch.ts'
 import { wireOf } from '../ring/link-port.ts'
 import { Links } from '../ring/links.ts'
-import { Ring } from '../ring/ring.ts'
+import { Ring, type Part } from '../ring/ring.ts'
 import { Scheduler } from '../ring/scheduler.ts'
 import type { AnswerEvent, Ask, Epoch, RingPlan } from '../ring/types.ts'
 import type { OpenOptions, PrepareReport, StageApi, StageStats } from './api.ts'
 import {
-  LAYOUT,
+  addedBytes,
   loadPart,
   partOf,
+  releasePart,
   type LoadedPart,
   type StageParts,
 } from './load-part.ts'
@@ -41,6 +42,8 @@ export class StageService implements StageApi {
   readonly #listeners = new Set<(stats: StageStats) => void>()
   /** Parts whose engine failed for good. */
   readonly #broken = new WeakSet<LoadedPart>()
+  /** Also of a plan that answers have not all left yet. */
+  readonly #loaded = new Set<LoadedPart>()
   #open: Open | null = null
   #active: Prepared | null = null
   #next: Prepared | null = null
@@ -104,37 +107,33 @@ export class StageService implements StageApi {
         return { ...kept.report, memory: kept.engine.memory() }
       }
       await this.#replaceNext(null)
+      const sound = [...this.#loaded].filter((part) => !this.#broken.has(part))
       const part = await loadPart(this.#parts, open.options, wanted, {
-        held: running?.engine.memory().weights ?? 0,
+        loaded: sound.sort((a, b) => Number(b === running) - Number(a === running)),
         makeRoom: () => this.#dropActive(),
         onProgress,
         signal: loading.signal,
       })
+      this.#loaded.add(part)
       this.#next = { plan, part }
       return part.report
     })
   }
 
-  async activate(epoch: Epoch): Promise<void> {
+  activate(epoch: Epoch): Promise<void> {
     const { ring, options } = this.#opened()
     const next = this.#next
     if (!next || compareEpochs(next.plan.epoch, epoch) !== 0) {
-      if (this.#active && compareEpochs(this.#active.plan.epoch, epoch) === 0) return
-      throw new StageError('bad-input', 'This phone is not ready for the new plan yet.')
+      if (this.#active && compareEpochs(this.#active.plan.epoch, epoch) === 0)
+        return Promise.resolve()
+      const message = 'This phone is not ready for the new plan yet.'
+      return Promise.reject(new StageError('bad-input', message))
     }
-    const old = this.#active
     this.#active = next
     this.#next = null
-    const { plan, part } = next
-    if (part) {
-      const { engine, rowBytes } = part
-      const free = options.memoryBudget - engine.memory().weights
-      const cacheBudget = Math.max(LEAST_CACHE_BYTES, free)
-      const context = rowBytes > 0 ? Math.floor(cacheBudget / rowBytes) : Infinity
-      const onBroken = (): void => void this.#broken.add(part)
-      ring.activate(plan, { engine, layout: LAYOUT, cacheBudget, context, onBroken })
-    } else ring.activate(plan, null)
-    if (old?.part && old.part !== part) await old.part.engine.release()
+    // The ring tells when the plan before has ended.
+    ring.activate(next.plan, next.part && this.#lend(next.part, options))
+    return Promise.resolve()
   }
 
   // Not async: a channel's handlers must be there before its first message is.
@@ -191,25 +190,52 @@ export class StageService implements StageApi {
     this.#cancelStats = null
     this.#open?.ring.close()
     this.#open = null
-    await this.#replaceNext(null)
-    const active = this.#active
     this.#active = null
-    await active?.part?.engine.release()
+    this.#next = null
+    for (const part of this.#loaded) await this.#release(part)
+  }
+
+  /** What the ring needs to know of a part. */
+  #lend(part: LoadedPart, { memoryBudget, manifest }: OpenOptions): Part {
+    const { engine, rowBytes, layouts, loaded, report } = part
+    const [layout = 0] = layouts
+    // By itself; the plan before may hold more for a while.
+    const free = memoryBudget - addedBytes(manifest, report.mode, loaded, [])
+    const cacheBudget = Math.max(LEAST_CACHE_BYTES, free)
+    const context = rowBytes > 0 ? Math.floor(cacheBudget / rowBytes) : Infinity
+    return {
+      ...{ engine, layout, cacheBudget, context },
+      onBroken: () => {
+        for (const each of this.#loaded)
+          if (each.engine === engine) this.#broken.add(each)
+      },
+      onEnded: () => void this.#letGo(part),
+    }
   }
 
   /** Where both don't fit into memory: answers wait, and are read in again afterwards. */
   async #dropActive(): Promise<void> {
-    const active = this.#active
     this.#open?.ring.deactivate()
     this.#active = null
-    await active?.part?.engine.release()
+    for (const part of this.#loaded) await this.#release(part)
   }
 
   async #replaceNext(next: Prepared | null): Promise<void> {
     const old = this.#next?.part
     this.#next = next
-    if (old && old !== next?.part && old !== this.#active?.part)
-      await old.engine.release()
+    if (old) await this.#letGo(old)
+  }
+
+  /** Unless another plan needs it. */
+  async #letGo(part: LoadedPart): Promise<void> {
+    if (part !== this.#active?.part && part !== this.#next?.part)
+      await this.#release(part)
+  }
+
+  async #release(part: LoadedPart): Promise<void> {
+    if (!this.#loaded.delete(part)) return
+    // A processor that is lost may not even let go.
+    await releasePart(part, this.#loaded).catch(() => undefined)
   }
 
   #tellStats(): void {
