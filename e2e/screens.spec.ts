@@ -1,6 +1,7 @@
 /** Every screen of a real room on a small phone: accessible, nothing cut off, no errors. */
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
 import { AxeBuilder } from '@axe-core/playwright'
 import type { DevicePage } from './fixtures/device-page.ts'
 import { expect, test } from './fixtures/room.ts'
@@ -11,7 +12,7 @@ const SHOTS = process.env['CHOIR_SHOTS']
 
 for (const colorScheme of ['light', 'dark'] as const)
   test(`screens at 390 by 844, ${colorScheme}`, async ({ devices }) => {
-    test.setTimeout(150_000)
+    test.setTimeout(180_000)
     const anna = await devices.add('anna', {
       viewport: { width: 390, height: 844 },
       deviceScaleFactor: 2,
@@ -49,6 +50,7 @@ for (const colorScheme of ['light', 'dark'] as const)
     await anna.page.evaluate(() => window.choir?.setSampling({ maxTokens: 24 }))
     await anna.askAndRead('Why is the sky blue?')
     await look('7-answer')
+    if (colorScheme === 'light') await changeAndMeasure(anna, look)
 
     const code = await anna.page.evaluate(() => window.choir?.view.code ?? '')
     const cleo = await devices.add('cleo')
@@ -81,6 +83,45 @@ for (const colorScheme of ['light', 'dark'] as const)
     await inspect(anna, `9-short-devices-${colorScheme}`)
     expect(anna.errors).toEqual([])
   })
+
+/** gzip, before a model is chosen. */
+const FIRST_JS = 100_000
+
+test('the first screen is here after 100 kB of scripts', async ({ devices }, info) => {
+  const anna = await devices.add('anna')
+  const sizes: Promise<number>[] = []
+  anna.page.on('response', (response) => {
+    if (new URL(response.url()).pathname.endsWith('.js'))
+      sizes.push(response.body().then((body) => gzipSync(body).byteLength))
+  })
+  await anna.open()
+  await expect(anna.page.getByText('This phone can lend about')).toBeVisible()
+  const total = (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0)
+  info.annotations.push({ type: 'first scripts, gzip bytes', description: String(total) })
+  process.stdout.write(`First scripts: ${total} bytes with gzip\n`)
+  expect(total).toBeGreaterThan(20_000)
+  expect(total).toBeLessThanOrEqual(FIRST_JS)
+})
+
+/** Another wording of a question, and what the room's sheet shows of the answers. */
+async function changeAndMeasure(
+  anna: DevicePage,
+  look: (name: string) => Promise<void>,
+): Promise<void> {
+  await anna.page.getByTestId('question-edit').click()
+  await anna.page.getByTestId('question-text').fill('Why is the sea blue?')
+  await look('7-edit')
+  await anna.page.getByTestId('question-ask').click()
+  await anna.answerIs('done')
+  await expect(anna.mark('messageUser')).toContainText('Why is the sea blue?')
+  await anna.page.getByRole('button', { name: 'Earlier version' }).click()
+  await expect(anna.mark('messageUser')).toContainText('Why is the sky blue?')
+  await anna.mark('devicesOpen').click()
+  await expect(anna.page.locator('choir-speed-plot canvas').first()).toBeVisible()
+  await anna.page.getByText('The same as a table').scrollIntoViewIfNeeded()
+  await look('7-speed')
+  await close(anna)
+}
 
 async function close({ page }: DevicePage): Promise<void> {
   await page.keyboard.press('Escape')

@@ -59,6 +59,14 @@ export class ChoirMessageList extends LitElement {
       }
       .column > * {
         min-width: 0;
+        /* Containment clips at this box: focus rings need room. */
+        margin: -4px -14px;
+        padding: 4px 14px;
+      }
+      /* What is out of sight costs nothing while the answer grows. */
+      .column > :not(:last-child) {
+        content-visibility: auto;
+        contain-intrinsic-size: auto 140px;
       }
       .newest {
         position: absolute;

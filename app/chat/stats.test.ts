@@ -20,7 +20,7 @@ const answer = (newTokens: number, decodeMs: number): Message => ({
 
 it('counts the tokens after the first one over the time that they took', () => {
   expect(statsWords(answer(101, 8000)).replaceAll('\u00a0', ' ')).toBe(
-    '13 tokens/s · 810 ms to the first word · 101 tokens',
+    '13 tokens/s · 810 ms to first word · 101 tokens',
   )
 })
 

@@ -8,7 +8,7 @@ import type { Message } from '../room/types.ts'
  */
 export function statsWords({ stats }: Message, context = 0): string {
   if (!stats || stats.newTokens < 1) return ''
-  const parts = [`${milliseconds(stats.firstTokenMs)} to the first word`]
+  const parts = [`${milliseconds(stats.firstTokenMs)} to first word`]
   // The first token belongs to reading the question, the others to writing.
   if (stats.newTokens > 1 && stats.decodeMs > 0)
     parts.unshift(rate((stats.newTokens - 1) / (stats.decodeMs / 1000)))

@@ -5,14 +5,14 @@ import { styleMap } from 'lit/directives/style-map.js'
 import type { DeviceView } from '../room/types.ts'
 import { NAME_LENGTH } from '../settings/settings.ts'
 import { emit } from '../shell/emit.ts'
-import { bytes, milliseconds } from '../shell/format.ts'
+import { bytes } from '../shell/format.ts'
 import { icons } from '../shell/icons.ts'
 import { controls } from '../styles/controls.ts'
 import './avatar.ts'
 import './layer-bar.ts'
 import { deviceFraction } from './progress.ts'
 import type { Voices } from './voices.ts'
-import { engineWords, layersWords, stateWords } from './words.ts'
+import { engineWords, stateWords } from './words.ts'
 
 /** @fires choir-rename with the new name. */
 @customElement('choir-device-row')
@@ -45,14 +45,22 @@ export class ChoirDeviceRow extends LitElement {
         overflow: hidden;
         text-overflow: ellipsis;
       }
-      .self {
+      .tag {
         flex: none;
         padding: 2px 9px;
         border-radius: 99px;
-        background: var(--accent-soft);
-        color: var(--on-accent-soft);
+        background: var(--quiet);
+        color: var(--ink);
         font-size: 13px;
         font-weight: 550;
+      }
+      .own {
+        background: var(--accent-soft);
+        color: var(--on-accent-soft);
+      }
+      .warn {
+        background: var(--warn-soft);
+        color: var(--warn);
       }
       .state {
         font-size: 15px;
@@ -144,31 +152,25 @@ export class ChoirDeviceRow extends LitElement {
         .layers=${this.layers}
         .only=${device.id}
       ></choir-layer-bar>
+      ${device.leftOut ? html`<p class="state">${device.leftOut}</p>` : nothing}
       <dl>
-        ${fact('Runs', layersWords(device))}
         ${fact('Memory', `${bytes(device.memoryUsed)} of ${bytes(device.memoryBudget)}`)}
         ${fact('Computes with', engineWords(device.engine))}
-        ${fact(
-          'Per layer',
-          device.msPerLayer === null
-            ? 'not measured yet'
-            : milliseconds(device.msPerLayer),
-        )}
-        ${
-          device.self
-            ? nothing
-            : fact(
-                'Replies in',
-                device.rttMs === null ? 'not measured yet' : milliseconds(device.rttMs),
-              )
-        }
       </dl>`
   }
 
   private nameLine(device: DeviceView): TemplateResult {
     return html`<p class="name">
       <span>${device.name}</span>${
-        device.self ? html`<span class="self">this phone</span>` : nothing
+        device.self ? html`<span class="tag own">this phone</span>` : nothing
+      }${
+        device.coordinator ? html`<span class="tag">leads</span>` : nothing
+      }${device.visible ? nothing : html`<span class="tag warn">in the background</span>`}${
+        device.battery && !device.battery.charging && device.battery.level < 0.2
+          ? html`<span class="tag warn"
+              >battery ${Math.round(device.battery.level * 100)} %</span
+            >`
+          : nothing
       }
     </p>`
   }

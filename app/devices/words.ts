@@ -1,6 +1,6 @@
 /** A phone's state in a few words. */
 import type { DeviceView } from '../room/types.ts'
-import { bytesOf, count, percent } from '../shell/format.ts'
+import { bytesOf, count, milliseconds, percent } from '../shell/format.ts'
 
 export function layersWords({ span, starter }: DeviceView): string {
   const layers = span ? span.to - span.from : 0
@@ -9,7 +9,15 @@ export function layersWords({ span, starter }: DeviceView): string {
   return `${count(layers, 'layer', 'layers')} (${range})`
 }
 
-export function stateWords({ state }: DeviceView): string {
+/** Where it runs layers: which, and how long a token takes there. */
+function readyWords(device: DeviceView): string {
+  const { stageMs } = device
+  const time = stageMs === null ? '' : ` · ${milliseconds(stageMs)} a token`
+  return layersWords(device) + time
+}
+
+export function stateWords(device: DeviceView): string {
+  const { state } = device
   switch (state.kind) {
     case 'joining':
       return 'Joining …'
@@ -20,7 +28,7 @@ export function stateWords({ state }: DeviceView): string {
     case 'loading':
       return `Loading into memory ${percent(state.doneBytes, state.totalBytes)} %`
     case 'ready':
-      return 'Ready'
+      return readyWords(device)
     case 'failed':
       return state.message
   }

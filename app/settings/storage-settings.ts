@@ -12,6 +12,8 @@ export class ChoirStorageSettings extends LitElement {
   @property({ attribute: false }) services: Services | undefined
   @state() private report: StorageReport | null = null
   @state() private problem = ''
+  /** Some browsers can't be asked, and none twice. */
+  @state() private askable = 'storage' in navigator && 'persist' in navigator.storage
 
   static override readonly styles = [
     controls,
@@ -63,6 +65,13 @@ export class ChoirStorageSettings extends LitElement {
                     : 'The browser may delete it when space is short; installing Choir helps.'
                 }
               </p>
+              ${
+                report.persisted || !this.askable
+                  ? nothing
+                  : html`<button class="outline" @click=${() => this.persist()}>
+                      Ask the browser to keep it
+                    </button>`
+              }
               <ul>
                 ${report.models.map(
                   (model) =>
@@ -88,6 +97,19 @@ export class ChoirStorageSettings extends LitElement {
               }`
           : nothing
       }`
+  }
+
+  private persist(): void {
+    this.askable = false
+    navigator.storage.persist().then(
+      (granted) => {
+        if (granted) this.load()
+        else
+          this.problem =
+            'The browser did not agree. Install Choir on the home screen, and it will.'
+      },
+      () => undefined,
+    )
   }
 
   private forget(url: string): void {

@@ -158,7 +158,12 @@ export const SCENES: Readonly<Record<string, RoomView>> = {
     state: 'streaming',
     text: 'Two reasons. First, the sun sends **less violet** than blue. Sec',
   }),
-  stopped: last({ state: 'stopped', text: 'Two reasons. First,', stats }),
+  stopped: last({
+    state: 'stopped',
+    continuable: true,
+    text: 'Two reasons. First,',
+    stats,
+  }),
   failed: last({
     state: 'failed',
     text: 'Two reasons. First,',
@@ -183,6 +188,19 @@ export const SCENES: Readonly<Record<string, RoomView>> = {
       message:
         'This phone lost the others for a minute. Check that it is on the same Wi-Fi.',
     },
+  },
+  live: last({
+    state: 'streaming',
+    text: 'Two reasons. First, the sun sends',
+    live: { tokens: 1, ms: 0, firstTokenMs: 90 },
+  }),
+  full: {
+    ...BASE,
+    devices: Array.from({ length: 16 }, (_, index) => ({
+      ...phone(index, 16, { kind: 'ready' }),
+      ...(index === 3 && { name: 'The very long name of somebody’s telephone' }),
+      visible: index !== 5,
+    })),
   },
   crowd: {
     ...BASE,

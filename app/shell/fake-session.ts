@@ -73,6 +73,23 @@ class FakeSession extends EventTarget implements RoomSession {
     return Promise.resolve()
   }
 
+  /** An answer without end, from stages whose speed wanders. */
+  sing(): void {
+    let beats = 0
+    setInterval(() => {
+      beats += 1
+      const wander = (place: number): number => 1 + 0.3 * Math.sin(beats / 9 + place)
+      this.show({
+        devices: this.view.devices.map((device, place) => ({
+          ...device,
+          stageMs: (20 + 9 * place) * wander(place),
+        })),
+      })
+      const tokens = Math.round(beats * 2.4 * wander(4))
+      this.answer({ live: { tokens, ms: beats * 200, firstTokenMs: 90 } })
+    }, 200)
+  }
+
   private askBehind(parent: string | null, text: string): void {
     const question = { id: this.newId(), role: 'user', text, state: 'done' } as const
     this.say(this.thread.add(question, parent))
@@ -145,7 +162,11 @@ class FakeSession extends EventTarget implements RoomSession {
 
 export function fakeSession(scene: string): RoomSession {
   const view = SCENES[scene]
-  if (view) return new FakeSession(view)
+  if (view) {
+    const session = new FakeSession(view)
+    if (scene === 'live') session.sing()
+    return session
+  }
   const session = new FakeSession({
     ...BASE,
     status: { kind: 'connecting' },

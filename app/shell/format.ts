@@ -71,3 +71,13 @@ export function initials(name: string, most = 2): string {
   const letters = chosen.map((word) => Array.from(word ?? '')[0] ?? '')
   return letters.join('').toUpperCase() || '?'
 }
+
+/** Time of day, with seconds. @param at milliseconds since 1970. */
+export function clock(at: number): string {
+  return new Date(at).toLocaleTimeString(undefined, {
+    hour: '2-digit',
+    minute: '2-digit',
+    second: '2-digit',
+    hour12: false,
+  })
+}

@@ -16,6 +16,7 @@ import { ChatKeeper } from '../chat/keeper.ts'
 import type { EditedQuestion } from '../chat/message.ts'
 import '../chat/message-list.ts'
 import { waitingWords } from '../chat/waiting.ts'
+import { RoomLog } from '../devices/room-log.ts'
 import { Voices } from '../devices/voices.ts'
 import type { RoomSession, RoomView } from '../room/types.ts'
 import { applySampling, randomSeed, type SettingsStore } from '../settings/settings.ts'
@@ -30,7 +31,7 @@ import { ScreenWake } from './wake-lock.ts'
 type SheetName = 'devices' | 'invite' | 'settings' | 'history'
 
 const HEADINGS: Readonly<Record<SheetName, string>> = {
-  devices: 'Phones',
+  devices: 'The room',
   invite: 'Invite',
   settings: 'Settings',
   history: 'Earlier chats',
@@ -55,6 +56,7 @@ export class ChoirRoom extends LitElement {
   @state() private heading = ''
   @query('choir-composer') private readonly composer: ChoirComposer | undefined
   private readonly voices = new Voices()
+  private readonly log = new RoomLog()
   private readonly wake = new ScreenWake(this)
   private readonly keeper = new ChatKeeper(
     async () => new (await import('../chat/conversations.ts')).ConversationStore(),
@@ -104,6 +106,7 @@ export class ChoirRoom extends LitElement {
   protected override willUpdate(changed: PropertyValues<this>): void {
     if (!changed.has('view') || !this.view) return
     for (const { id } of this.view.devices) this.voices.of(id)
+    this.log.add(this.view, Date.now())
     void this.keeper.keep(this.view)
   }
 
@@ -184,6 +187,7 @@ export class ChoirRoom extends LitElement {
         return html`<choir-device-list
           .view=${view}
           .voices=${this.voices}
+          .samples=${this.log.samples}
           @choir-rename=${(event: CustomEvent<string>) => {
             this.settings?.update({ name: event.detail })
             session.rename(event.detail)
