@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util'
 import { cutModel } from '../cut/cut.ts'
 import { openSource } from '../source/open.ts'
 import { verifyCut } from '../run/verify.ts'
-import { fail, progressLine } from './terminal.ts'
+import { endOnSignals, fail, progressLine } from './terminal.ts'
 
 const USAGE =
   'Usage: npm run split -- <folder | hub id | URL> [--variant <suffix>] --out <folder> [--verify]'
@@ -21,6 +21,7 @@ async function main(): Promise<void> {
   const { out } = values
   if (spec === undefined || positionals.length > 1 || out === undefined)
     throw new Error(USAGE)
+  endOnSignals()
   const source = await openSource(spec)
   const line = progressLine()
   try {

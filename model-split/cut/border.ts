@@ -14,6 +14,8 @@ import { ModelError } from '../onnx/error.ts'
 const CROSSING = 1000
 const CROSSING_AGAIN = CROSSING - 1
 const ENDLESS = 1 << 28
+/** Cuts tried for the head; a layer has some hundred nodes. */
+const MOST_CANDIDATES = 1000
 
 /** One way to cut: for every stream vertex whether it lies before the border. */
 type Side = Uint8Array
@@ -40,6 +42,7 @@ export function assignSegments(flow: Flow, roles: Roles): number[] {
     const index = sides.findIndex((side) => side[v] === 1)
     return index === -1 ? sides.length : index
   })
+  keepJoints(flow, segments)
   flow.stream.forEach((vertex, v) => {
     for (const name of vertex.reads) {
       const from = flow.producer.get(name)
@@ -48,6 +51,14 @@ export function assignSegments(flow: Flow, roles: Roles): number[] {
     }
   })
   return segments
+}
+
+/** Where a sum may not travel, its addends do: the whole node belongs after the border. */
+function keepJoints(flow: Flow, segments: number[]): void {
+  flow.stream.forEach(({ node, half }, v) => {
+    if (half === 'add' && flow.joints.get(node)?.travels === false)
+      segments[v] = segments[v + 1] ?? 0
+  })
 }
 
 interface Anchors {
@@ -94,7 +105,9 @@ function lastBorder(
   const wanted = operators(flow.stream, model, start)
   let best = network.latest()
   let distance = Infinity
+  let candidates = MOST_CANDIDATES
   for (const side of network.all()) {
+    if (candidates-- === 0) break
     const off = difference(wanted, operators(flow.stream, start, side))
     if (off < distance) [best, distance] = [side, off]
   }

@@ -2,7 +2,8 @@
 import type { Affine, Cache } from '../manifest.ts'
 import type { ModelConfig } from '../onnx/config.ts'
 import { ModelError } from '../onnx/error.ts'
-import type { CachePair } from './roles.ts'
+import type { OnnxGraph } from '../onnx/types.ts'
+import type { CachePair, Roles } from './roles.ts'
 
 /**
  * First reading of a cache's declared shape; what it leaves open (symbolic head counts and
@@ -53,8 +54,8 @@ function isBatch(dims: Dims, i: number): boolean {
 /** @throws ModelError when config.json describes another model than the graph. */
 export function checkConfig(
   config: ModelConfig,
-  pairs: readonly CachePair[],
-  layers: number,
+  { caches: pairs, layers, logits }: Roles,
+  graph: OnnxGraph,
 ): void {
   const shared = Number(config.raw['num_kv_shared_layers'] ?? 0) || 0
   if (
@@ -64,6 +65,16 @@ export function checkConfig(
   )
     throw new ModelError(
       `config.json says ${config.layers} layers, but the graph has caches for ${layers}; use the config that belongs to this file.`,
+    )
+  // More logits than tokens are padding; fewer leave tokens without an answer.
+  const width = graph.outputs.find(({ name }) => name === logits)?.dims?.at(-1)
+  if (
+    typeof width === 'number' &&
+    config.vocabulary !== null &&
+    config.vocabulary > width
+  )
+    throw new ModelError(
+      `config.json says a vocabulary of ${config.vocabulary} tokens, but the graph has logits for ${width}; use the config that belongs to this file.`,
     )
   for (const { input } of pairs) {
     const heads = input.dims?.length === 4 ? input.dims[1] : null

@@ -1,6 +1,6 @@
 /** Cuts an exported decoder into a folder of graph pieces, shards and a manifest. */
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { MANIFEST_FORMAT, MANIFEST_VERSION, parseManifest } from '../manifest.ts'
 import type { Affine, Dtype, Feed, Manifest, Segment } from '../manifest.ts'
 import { topologicalOrder } from '../onnx/check.ts'
@@ -10,7 +10,7 @@ import { ModelError } from '../onnx/error.ts'
 import { readModel, readTensor } from '../onnx/read.ts'
 import type { OnnxModel, OnnxNode } from '../onnx/types.ts'
 import { cutFolder, hash } from '../run/folder.ts'
-import type { Optimisation } from '../run/runner.ts'
+import { HEAP_BYTES, type Optimisation } from '../run/runner.ts'
 import type { ModelSource } from '../source/source.ts'
 import { assignSegments } from './border.ts'
 import { checkConfig, describeCache } from './caches.ts'
@@ -21,6 +21,7 @@ import { layOut, segmentName, type Layout } from './parts.ts'
 import { placePreludes } from './prelude.ts'
 import { findRoles, type Roles } from './roles.ts'
 import { writeShards } from './shards.ts'
+import { makeFolder } from './target.ts'
 import { copyTexts } from './texts.ts'
 import { findModelFile, modelName } from './variant.ts'
 
@@ -51,35 +52,11 @@ export async function cutModel(
   out: string,
   options: CutOptions = {},
 ): Promise<CutResult> {
-  const target = resolve(out)
-  await refuseForeignFolder(target)
-  const work = join(dirname(target), `.${process.pid}-${Date.now()}.choir-cut`)
-  try {
-    await mkdir(work, { recursive: true })
-    const result = await cutInto(source, work, options)
-    await options.check?.(work, result)
-    await rm(target, { recursive: true, force: true })
-    await rename(work, target)
+  return makeFolder(out, async (folder) => {
+    const result = await cutInto(source, folder, options)
+    await options.check?.(folder, result)
     return result
-  } finally {
-    await rm(work, { recursive: true, force: true })
-  }
-}
-
-async function refuseForeignFolder(target: string): Promise<void> {
-  const { readdir } = await import('node:fs/promises')
-  let names: string[]
-  try {
-    names = await readdir(target)
-  } catch {
-    return
-  }
-  if (names.length === 0) return
-  const manifest = await readFile(join(target, 'manifest.json'), 'utf8').catch(() => '')
-  if (!manifest.includes(MANIFEST_FORMAT))
-    throw new ModelError(
-      `The folder ${target} holds other files; name an empty or new folder with --out.`,
-    )
+  })
 }
 
 async function cutInto(
@@ -97,7 +74,7 @@ async function cutInto(
   const roles = findRoles(model.graph)
   const flow = traceFlow(model.graph, order, roles, dtypes)
   checkCaches(flow, roles)
-  checkConfig(config, roles.caches, roles.layers)
+  checkConfig(config, roles, model.graph)
   const segments = assignSegments(flow, roles)
   const prelude = placePreludes(flow, segments, roles)
   const layout = layOut(flow, segments, prelude, roles)
@@ -119,6 +96,11 @@ async function cutInto(
     return joint ? segmentName(Number(joint[1]), roles.layers) : part
   }
   const weights = planReads(model, layout, quantised, bodyOf)
+  const largest = weights.blobs.find(({ blob }) => blob.bytes > HEAP_BYTES)
+  if (largest)
+    throw new ModelError(
+      `The part ${largest.id} of the model has ${(largest.blob.bytes / 2 ** 30).toFixed(1)} GiB of weights, more than one WebAssembly heap holds; cut a quantised variant.`,
+    )
   const read = async (name: string): Promise<Uint8Array> => {
     const tensor = model.graph.initializers.get(name)
     if (!tensor) throw new ModelError(`The graph reads ${name}, which nothing gives.`)
@@ -244,6 +226,9 @@ function describeSegments(
   roles: Roles,
   config: ModelConfig,
 ): Segment[] {
+  const givers = new Map(
+    model.graph.nodes.flatMap((node) => node.outputs.map((name) => [name, node])),
+  )
   return layout.entries.map((entry, segment) => {
     const name = segmentName(segment, roles.layers)
     const part = layout.parts.find(({ id }) => id === name)
@@ -258,19 +243,35 @@ function describeSegments(
       caches: roles.caches
         .filter(({ layer }) => layer + 1 === segment)
         .map((pair) => describeCache(pair, config)),
-      flops: (part?.nodes ?? []).reduce((sum, { node }) => sum + flopsOf(model, node), 0),
+      flops: (part?.nodes ?? []).reduce(
+        (sum, { node }) => sum + flopsOf(model, node, givers),
+        0,
+      ),
     }
   })
 }
 
+/** Operators that multiply rows by weight matrices. */
+const PRODUCTS = /MatMul|Gemm|Conv|MoE|Einsum|LSTM|GRU|^Attention$/
+/** Operators that weights pass on their way there. */
+const PASSES = /^(Cast|Transpose|Reshape|Identity|DequantizeLinear)$/
+
 /** Multiply-adds times two of one token through the node's weight matrices. */
-function flopsOf(model: OnnxModel, node: OnnxNode): number {
-  if (/^(Gather|Shape|Reshape|Transpose|Cast|Dequantize|Constant)/.test(node.opType))
-    return 0
+function flopsOf(
+  { graph }: OnnxModel,
+  node: OnnxNode,
+  givers: ReadonlyMap<string, OnnxNode>,
+): number {
+  if (!PRODUCTS.test(node.opType)) return 0
   const [k, n] = ['K', 'N'].map((key) => node.attributes.get(key))
   if (k?.kind === 'int' && n?.kind === 'int') return 2 * k.value * n.value
-  return node.inputs.reduce((sum, name) => {
-    const dims = model.graph.initializers.get(name)?.dims ?? []
+  return node.inputs.reduce((sum, input) => {
+    let name = input
+    for (let giver = givers.get(name); giver && PASSES.test(giver.opType);) {
+      name = giver.inputs[0] ?? ''
+      giver = givers.get(name)
+    }
+    const dims = graph.initializers.get(name)?.dims ?? []
     return dims.length < 2
       ? sum
       : sum + 2 * dims.reduce((product, dim) => product * dim, 1)

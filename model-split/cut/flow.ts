@@ -14,6 +14,8 @@ export interface Joint {
   readonly sum: string
   readonly addends: readonly string[]
   readonly bias: string | null
+  /** fp32: the sum may travel in place of its addends, bit for bit; fp16 would round it. */
+  readonly travels: boolean
 }
 
 /** A vertex of the flow graph: a node, or half of a joint. */
@@ -121,18 +123,19 @@ const JOINTS = new Map([
   ['SkipLayerNormalization', 4],
 ])
 
-/**
- * fp32 only: there the sum may travel in place of its addends, bit for bit. In fp16 it would
- * be rounded on the way.
- */
 function jointOf(node: OnnxNode, dtypes: ReadonlyMap<string, Dtype>): Joint | null {
   const biasAt = node.domain === 'com.microsoft' ? JOINTS.get(node.opType) : undefined
   const [a, b] = node.inputs
-  if (biasAt === undefined || !a || !b || a === b || dtypes.get(a) !== 'float32')
-    return null
+  if (biasAt === undefined || !a || !b || a === b) return null
   if (node.outputs[1] || node.outputs[2]) return null
   const named = node.outputs[3] ?? node.outputs[0] ?? ''
-  return { node, sum: `${named}/sum`, addends: [a, b], bias: node.inputs[biasAt] || null }
+  return {
+    node,
+    sum: `${named}/sum`,
+    addends: [a, b],
+    bias: node.inputs[biasAt] || null,
+    travels: dtypes.get(a) === 'float32',
+  }
 }
 
 /** Cache inputs whose data (not only shape) a tensor depends on, by tensor name. */

@@ -8,6 +8,7 @@ import { graphField } from '../link/wire.ts'
 import type { Filled } from '../link/fill.ts'
 import { ModelError } from '../onnx/error.ts'
 import type { OnnxNode } from '../onnx/types.ts'
+import { lastRow } from '../run/chain.ts'
 import {
   openSpan,
   type CutFiles,
@@ -209,11 +210,18 @@ class Lab {
       throw new ModelError(
         'The logits of the model have no [batch, rows, vocabulary] shape.',
       )
+    if (lastRow(value).some(Number.isNaN))
+      throw new ModelError(
+        'The model answers a short prompt with NaN instead of numbers: its weights are damaged or too large for their type; export it again or cut another variant.',
+      )
     const all = rows[2] === 1
-    const first = Object.values(this.manifest.tensors).find((tensor) => tensor.from === 0)
+    // Masks and the like that leave the embedding too are narrower than the hidden state.
+    const widths = Object.values(this.manifest.tensors)
+      .filter((tensor) => tensor.from === 0)
+      .map((tensor) => tensor.dims.at(-1)?.[0] ?? 0)
     this.manifest = {
       ...this.manifest,
-      hidden: first?.dims.at(-1)?.[0] ?? this.manifest.hidden,
+      hidden: Math.max(...widths, 0) || this.manifest.hidden,
       vocabulary: wide[0],
       logits: { ...this.manifest.logits, dtype: value.dtype, rows: all ? 'all' : 'last' },
       golden: {
@@ -300,9 +308,17 @@ class Lab {
 export function runtimeError(error: unknown): ModelError {
   if (error instanceof ModelError) return error
   const text = error instanceof Error ? error.message : String(error)
+  if (/bad_alloc|out of memory|memory access out of bounds/i.test(text))
+    return new ModelError(
+      'The model, or one part of it, needs more memory than one WebAssembly heap (4 GiB) has; cut a smaller or quantised variant.',
+      { cause: error },
+    )
   const line = text
     .replace(/\s+/g, ' ')
     .replace(/^.*?ERROR_MESSAGE: "?/, '')
+    // Where in its source the runtime stopped.
+    .replace(/^\S+\.(cc|h):\d+ .*?\) (?=[A-Z])/, '')
+    .trim()
     .slice(0, 400)
   return new ModelError(`The runtime cannot run this model: ${line}`, { cause: error })
 }

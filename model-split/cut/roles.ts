@@ -139,6 +139,11 @@ function cacheKey(name: string): string {
     .replace(/^\.+|\.+$/g, '')
 }
 
+/** A cache's key without its layer: "key", "value", "conv". */
+function kindOf(key: string): string {
+  return key.replace(/\d+/, '#')
+}
+
 function layerIndex(name: string): number | null {
   const match = /\d+/.exec(cacheKey(name))
   return match && /past|cache|state|kv|conv|ssm/i.test(name) ? Number(match[0]) : null
@@ -148,12 +153,13 @@ function pairCaches(
   inputs: readonly ValueInfo[],
   outputs: readonly string[],
 ): CachePair[] {
+  const keys = new Set(inputs.map((input) => cacheKey(input.name)))
   const byKey = new Map<string, string>()
   for (const output of outputs) {
     if (output === 'logits') continue
     const key = cacheKey(output)
     const twin = byKey.get(key)
-    if (twin !== undefined)
+    if (twin !== undefined && keys.has(key))
       throw new ModelError(
         `The outputs ${twin} and ${output} both look like the cache "${key}".`,
       )
@@ -174,12 +180,14 @@ function pairCaches(
     byKey.delete(key)
     return { layer, input, output }
   })
-  const orphan = [...byKey.values()].find(
-    (output) => layerIndex(output) !== null || /present/i.test(output),
+  // Other outputs (attentions, hidden states of every layer) are nobody's cache.
+  const kinds = new Set([...keys].map(kindOf))
+  const orphan = [...byKey].find(
+    ([key, output]) => kinds.has(kindOf(key)) || /present/i.test(output),
   )
   if (orphan !== undefined)
     throw new ModelError(
-      `The cache output ${orphan} has no matching input (past…); export the model again with its cache inputs.`,
+      `The cache output ${orphan[1]} has no matching input (past…); export the model again with its cache inputs.`,
     )
   return pairs.sort((a, b) => a.layer - b.layer)
 }

@@ -1,8 +1,8 @@
-/** Writes weights as content-addressed shards; holds one shard in memory at a time. */
+/** Writes weights as content-addressed shards; holds two shards in memory at most. */
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MAX_SHARD_BYTES, type Manifest } from '../manifest.ts'
-import { readTensor } from '../onnx/read.ts'
+import { readTensorPart } from '../onnx/read.ts'
 import type { ModelSource } from '../source/source.ts'
 import { hash } from '../run/folder.ts'
 import type { BlobPlan } from './weights.ts'
@@ -33,17 +33,16 @@ export async function writeShards(
       filled = 0
     }
     for (const { tensor, offset } of plan.tensors) {
-      const bytes = await readTensor(source, tensor)
       // The gap before an aligned tensor stays zero.
       let gap = offset - (names.length * MAX_SHARD_BYTES + filled)
       let at = 0
-      while (at < bytes.length || gap > 0) {
+      while (at < tensor.bytes || gap > 0) {
         const room = shard.length - filled
         const skip = Math.min(gap, room)
         filled += skip
         gap -= skip
-        const part = gap > 0 ? 0 : Math.min(bytes.length - at, shard.length - filled)
-        shard.set(bytes.subarray(at, at + part), filled)
+        const part = gap > 0 ? 0 : Math.min(tensor.bytes - at, shard.length - filled)
+        shard.set(await readTensorPart(source, tensor, at, part), filled)
         filled += part
         at += part
         if (filled === MAX_SHARD_BYTES) await flush()

@@ -5,7 +5,7 @@ import type { Manifest } from '../manifest.ts'
 import { hash } from '../run/folder.ts'
 import type { ModelSource } from '../source/source.ts'
 
-const TEXTS = [
+export const TEXTS: readonly string[] = [
   'config.json',
   'generation_config.json',
   'tokenizer.json',

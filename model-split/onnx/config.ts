@@ -48,6 +48,13 @@ const KV_HEADS = [
   'num_global_key_value_heads',
   'n_head_kv',
   'multi_query_group_num',
+  'kv_n_heads',
+]
+/** One number for each layer. */
+const KV_HEAD_LISTS = [
+  'num_kv_heads',
+  'num_key_value_heads',
+  'num_key_value_heads_per_layer',
 ]
 const CONTEXT = [
   'max_position_embeddings',
@@ -115,6 +122,12 @@ function first(config: Json, keys: readonly string[]): number | null {
 
 function kvHeads(config: Json, heads: number | null): number[] {
   const found = KV_HEADS.map((key) => first(config, [key])).filter((n) => n !== null)
+  for (const key of KV_HEAD_LISTS) {
+    const list = v.safeParse(v.array(count), config[key])
+    if (list.success) found.push(...list.output)
+  }
+  const attention = v.safeParse(object, config['attn_config'])
+  if (attention.success) found.push(...kvHeads(attention.output, null))
   // A multi-query model may still list as many KV heads as it has queries.
   if (config['multi_query'] === true) found.push(1)
   if (found.length === 0 && heads !== null) found.push(heads)

@@ -20,6 +20,9 @@ const SMALLEST_WINDOW = 16 * 1024
 const LARGEST_WINDOW = 2 ** 20
 /** A tag takes at most 5 bytes and a varint 10. */
 const LONGEST_HEAD = 15
+const LONGEST_VARINT = 10
+/** Numbers in a list of an attribute; longer ones are weights and lie in tensors. */
+const LONGEST_LIST = 2 ** 20
 
 const text = new TextDecoder()
 
@@ -148,15 +151,24 @@ export class MessageFile {
   }
 }
 
+function lengthOf({ start, end }: Extent): number {
+  return end - start
+}
+
 function signed(reader: Reader): bigint {
   const { low, high } = reader.int64()
   return (BigInt(high) << 32n) | BigInt(low >>> 0)
 }
 
 /** The integers of a repeated field, which may be packed or not. */
-export async function integers(file: MessageFile, field: Field): Promise<bigint[]> {
+export async function integers(
+  file: MessageFile,
+  field: Field,
+  most = LONGEST_LIST,
+): Promise<bigint[]> {
   if (field.wire === 'varint') return [field.value]
-  if (field.wire === 'fixed') throw file.malformed(field.whole.start)
+  if (field.wire === 'fixed' || lengthOf(field.payload) > most * LONGEST_VARINT)
+    throw file.malformed(field.whole.start)
   const reader = new Reader(await file.bytes(field.payload))
   const found: bigint[] = []
   try {
@@ -170,7 +182,8 @@ export async function integers(file: MessageFile, field: Field): Promise<bigint[
 /** The floats of a repeated field, which may be packed or not. */
 export async function floats(file: MessageFile, field: Field): Promise<number[]> {
   if (field.wire === 'fixed') return [field.value]
-  if (field.wire === 'varint') throw file.malformed(field.whole.start)
+  if (field.wire === 'varint' || lengthOf(field.payload) > LONGEST_LIST * 4)
+    throw file.malformed(field.whole.start)
   const bytes = await file.bytes(field.payload)
   if (bytes.length % 4) throw file.malformed(field.whole.start)
   const view = new DataView(bytes.buffer)

@@ -395,6 +395,18 @@ describe('what is refused', () => {
     await expect(reading).rejects.toThrow(sentence)
   })
 
+  test('lists of numbers that no graph has', async () => {
+    const endless = bytesField(1, new Uint8Array(20_000_000).fill(1))
+    const tensor = concat([endless, varintField(2, 1), bytesField(8, 'w')])
+    const source = sourceOf(graphField('initializer', tensor))
+    await expect(readModel(source, 'm.onnx')).rejects.toThrow(/not a complete ONNX file/)
+    expect(source.bytesRead).toBeLessThan(1e6)
+    const axes = Array.from({ length: 70 }, () => varintField(1, 1))
+    await expect(
+      read(graphField('initializer', concat([...axes, varintField(2, 1)]))),
+    ).rejects.toThrow(/not a complete ONNX file/)
+  })
+
   test('any bytes at all give a model or a ModelError, without large reads', async () => {
     const good = modelProto(
       HEADER,

@@ -11,7 +11,7 @@ import { Hoisted } from './hoist.ts'
 import { MODEL, OPSET } from './schema.ts'
 import type { OnnxModel } from './types.ts'
 
-export { readTensor } from './tensor.ts'
+export { readTensor, readTensorPart } from './tensor.ts'
 
 const LARGEST_FUNCTION = 16 * 2 ** 20
 

@@ -13,6 +13,8 @@ import type { OnnxTensor, TensorData } from './types.ts'
 export const SMALL = 1024
 /** Elements kept as varints have to be decoded in memory; more than this is refused. */
 const LARGEST_DECODED = 256 * 2 ** 20
+/** No runtime knows shapes of more axes. */
+const MOST_AXES = 64
 
 /** Elements as the message has them: packed, or one by one. */
 interface Typed {
@@ -63,9 +65,18 @@ export async function readTensor(
   source: ModelSource,
   tensor: OnnxTensor,
 ): Promise<Uint8Array> {
-  const { data } = tensor
-  if (data.kind === 'inline') return data.bytes
-  return source.read(data.file, data.offset, data.length)
+  return readTensorPart(source, tensor, 0, tensor.bytes)
+}
+
+/** `length` bytes of a tensor's elements from `offset`. */
+export async function readTensorPart(
+  source: ModelSource,
+  { data }: OnnxTensor,
+  offset: number,
+  length: number,
+): Promise<Uint8Array> {
+  if (data.kind === 'inline') return data.bytes.subarray(offset, offset + length)
+  return source.read(data.file, data.offset + offset, length)
 }
 
 async function fieldsOf(file: MessageFile, extent: Extent): Promise<Raw> {
@@ -81,8 +92,9 @@ async function fieldsOf(file: MessageFile, extent: Extent): Promise<Raw> {
   await file.each(extent, (field) => {
     switch (field.number) {
       case TENSOR.dims:
-        return integers(file, field).then((dims) => {
+        return integers(file, field, MOST_AXES).then((dims) => {
           found.dims.push(...dims.map(Number))
+          if (found.dims.length > MOST_AXES) throw file.malformed(field.whole.start)
         })
       case TENSOR.dataType:
         found.code = integer(file, field)

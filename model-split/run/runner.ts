@@ -9,7 +9,11 @@ import type { Cache, Dtype, Feed, Manifest, WeightForm } from '../manifest.ts'
 import type { Span } from '../span.ts'
 
 ort.env.wasm.numThreads = 1
-ort.env.logLevel = 'error'
+// What goes wrong is thrown, and said once.
+ort.env.logLevel = 'fatal'
+
+/** The WebAssembly heap ends at 4 GiB; weights must fit with room to run. */
+export const HEAP_BYTES = 3.5 * 2 ** 30
 
 export type Optimisation = 'disabled' | 'basic' | 'extended' | 'all'
 export type Tensors = ReadonlyMap<string, Filled>
@@ -48,7 +52,7 @@ export class GraphRunner {
       executionProviders: ['wasm'],
       graphOptimizationLevel: optimisation,
       externalData,
-      logSeverityLevel: 3,
+      logSeverityLevel: 4,
     })
     return new GraphRunner(session, wiring)
   }
@@ -71,7 +75,7 @@ export class GraphRunner {
     for (const cache of this.wiring.caches)
       feeds[cache.input] =
         this.caches.get(cache.input) ?? toTensor(emptyCache(cache, batch))
-    const results = await this.session.run(feeds)
+    const results = await this.session.run(feeds, { logSeverityLevel: 4 })
     const cached = new Set(this.wiring.caches.map((cache) => cache.output))
     for (const { input, output } of this.wiring.caches) {
       const present = results[output]

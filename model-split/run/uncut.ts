@@ -6,10 +6,7 @@ import { readModel } from '../onnx/read.ts'
 import { findRoles } from '../cut/roles.ts'
 import { runtimeError } from '../cut/measure.ts'
 import type { ModelSource } from '../source/source.ts'
-import { GraphRunner, type Optimisation } from './runner.ts'
-
-/** The WebAssembly heap ends at 4 GiB; an uncut model must fit with room to run. */
-const MOST_BYTES = 3.5 * 2 ** 30
+import { GraphRunner, HEAP_BYTES, type Optimisation } from './runner.ts'
 
 export async function openUncut(
   source: ModelSource,
@@ -23,7 +20,7 @@ export async function openUncut(
     if (data.kind === 'file' && data.file !== file) outside.add(data.file)
   const sizes = await Promise.all([file, ...outside].map((path) => source.size(path)))
   const total = sizes.reduce<number>((sum, size) => sum + (size ?? 0), 0)
-  if (total > MOST_BYTES)
+  if (total > HEAP_BYTES)
     throw new ModelError(
       `The uncut model has ${(total / 2 ** 30).toFixed(1)} GiB, more than one WebAssembly heap holds, so --verify cannot compare with it; cut it without --verify.`,
     )

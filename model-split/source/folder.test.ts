@@ -61,7 +61,13 @@ test('links are followed inside the folder only', async () => {
   await symlink('../secret', join(root, 'model/outside'))
   await symlink('..', join(root, 'model/up'))
   const source = await openFolder(join(root, 'model'))
-  expect(await source.list()).toEqual(['config.json', 'inside', 'onnx/model.onnx'])
+  expect(await source.list()).toEqual([
+    'config.json',
+    'inside',
+    'onnx/model.onnx',
+    'outside',
+    'up',
+  ])
   expect(await source.text('inside')).toBe('abcdef')
   await expect(source.text('outside')).rejects.toThrow(/outside is a link that leads out/)
   await expect(source.text('up/secret')).rejects.toThrow(/is a link that leads out/)

@@ -50,8 +50,8 @@ class Folder implements ModelSource {
         .split(sep)
         .join('/')
       if (path.split('/').some((part) => part.startsWith('.'))) continue
-      if (entry.isFile() || (entry.isSymbolicLink() && (await this.#isInside(path))))
-        found.push(path)
+      // A link that leads out is listed, so that reading it says what is wrong.
+      if (entry.isFile() || entry.isSymbolicLink()) found.push(path)
       if (found.length > MOST_FILES)
         throw new SourceError(
           `The folder ${this.name} holds more than ${MOST_FILES} files; give the model's own folder.`,
@@ -74,7 +74,11 @@ class Folder implements ModelSource {
   ): Promise<Uint8Array<ArrayBuffer>> {
     const file = await this.#resolve(path)
     if (file === null) throw new SourceError(`${this.name} has no file ${path}.`)
-    const handle = await open(file, 'r')
+    const handle = await open(file, 'r').catch((error: unknown) => {
+      throw new SourceError(`${path} cannot be read; check its permissions.`, {
+        cause: error,
+      })
+    })
     try {
       const { size } = await handle.stat()
       if (offset + length > size)
@@ -101,15 +105,6 @@ class Folder implements ModelSource {
 
   close(): Promise<void> {
     return Promise.resolve()
-  }
-
-  async #isInside(path: string): Promise<boolean> {
-    try {
-      return (await this.size(path)) !== null
-    } catch (error) {
-      if (error instanceof SourceError) return false
-      throw error
-    }
   }
 
   /** The real file, or null if there is none. */

@@ -10,6 +10,11 @@ import { LONGEST_TEXT, SourceError } from './source.ts'
 const TRIES = 6
 const FIRST_WAIT = 500
 const LONGEST_WAIT = 30_000
+/** A server that sends nothing for so long, in milliseconds, is asked again. */
+const SILENCE = 30_000
+/** A host that is not there is not tried so often. */
+const ABSENT = /ENOTFOUND|ECONNREFUSED|EAI_AGAIN/
+const TRIES_ABSENT = 3
 
 export interface HttpOptions {
   readonly fetch?: typeof fetch
@@ -41,6 +46,8 @@ export class HttpFiles {
   readonly #copies = new Map<string, Promise<FileHandle>>()
   #folder: Promise<string> | null = null
   #downloads = 0
+  /** Timers that end an answer when nothing comes any more. */
+  readonly #silence = new WeakMap<Response, NodeJS.Timeout>()
 
   constructor({ fetch: given, sleep, signal }: HttpOptions = {}) {
     this.#fetch = given ?? fetch
@@ -81,7 +88,7 @@ export class HttpFiles {
       await sameFile(url, response, known)
       const bytes = new Uint8Array(length)
       let got = 0
-      await each(response, (chunk) => {
+      await this.#each(response, (chunk) => {
         if (got + chunk.length > length) throw new TryAgain('more bytes than asked for')
         bytes.set(chunk, got)
         got += chunk.length
@@ -103,7 +110,7 @@ export class HttpFiles {
       }
       const chunks: Uint8Array[] = []
       let size = 0
-      await each(response, (chunk) => {
+      await this.#each(response, (chunk) => {
         size += chunk.length
         if (size > LONGEST_TEXT)
           throw new SourceError(`${url} is too long for a listing.`)
@@ -189,7 +196,7 @@ export class HttpFiles {
     const file = await open(path, 'w+')
     try {
       let got = 0
-      await each(response, async (chunk) => {
+      await this.#each(response, async (chunk) => {
         got += chunk.length
         if (got > known.size) throw changed(url)
         await file.write(chunk)
@@ -206,7 +213,17 @@ export class HttpFiles {
     // Compressed answers have neither ranges nor lengths that mean anything here.
     const headers: Record<string, string> = { 'accept-encoding': 'identity' }
     if (from !== undefined) headers['range'] = `bytes=${from}-${to ?? ''}`
-    const response = await this.#fetch(url, { headers, signal: this.#signal ?? null })
+    const silent = new AbortController()
+    const timer = setTimeout(
+      () => silent.abort(new TryAgain(`nothing came for ${SILENCE / 1000} seconds`)),
+      SILENCE,
+    ).unref()
+    const signals = this.#signal ? [this.#signal, silent.signal] : [silent.signal]
+    const response = await this.#fetch(url, {
+      headers,
+      signal: AbortSignal.any(signals),
+    }).finally(() => timer.refresh())
+    this.#silence.set(response, timer)
     const { status } = response
     if (status === 408 || status === 429 || status >= 500) {
       await response.body?.cancel()
@@ -215,6 +232,18 @@ export class HttpFiles {
       throw new TryAgain(`it answered ${status}`, wait)
     }
     return response
+  }
+
+  async #each(
+    response: Response,
+    use: (chunk: Uint8Array) => void | Promise<void>,
+  ): Promise<void> {
+    const body: AsyncIterable<Uint8Array> | null = response.body
+    if (!body) return
+    for await (const chunk of body) {
+      this.#silence.get(response)?.refresh()
+      await use(chunk)
+    }
   }
 
   async #retry<T>(url: string, attempt: () => Promise<T>): Promise<T> {
@@ -227,7 +256,8 @@ export class HttpFiles {
         this.#signal?.throwIfAborted()
         const again = repeatable(error)
         if (!again) throw error
-        if (tries === TRIES) throw unreachable(url, again)
+        const most = ABSENT.test(again.message) ? TRIES_ABSENT : TRIES
+        if (tries >= most) throw unreachable(url, again, tries)
         await this.#sleep(Math.min(again.after ?? wait, LONGEST_WAIT), this.#signal)
         wait *= 2
       }
@@ -243,9 +273,9 @@ function repeatable(error: unknown): TryAgain | null {
   return new TryAgain(cause || 'no connection')
 }
 
-function unreachable(url: string, last: TryAgain): SourceError {
+function unreachable(url: string, last: TryAgain, tries: number): SourceError {
   return new SourceError(
-    `${url} could not be read (${last.message}) after ${TRIES} tries; check the connection, or give a folder with the downloaded model.`,
+    `${url} could not be read (${last.message}) after ${tries} tries; check the connection, or give a folder with the downloaded model.`,
   )
 }
 
@@ -274,14 +304,6 @@ function contentRange(response: Response): { start: number; size: number } | nul
   const header = response.headers.get('content-range') ?? ''
   const match = /^bytes (\d{1,15})-\d{1,15}\/(\d{1,15})$/.exec(header)
   return match ? { start: Number(match[1]), size: Number(match[2]) } : null
-}
-
-async function each(
-  response: Response,
-  use: (chunk: Uint8Array) => void | Promise<void>,
-): Promise<void> {
-  const body: AsyncIterable<Uint8Array> | null = response.body
-  if (body) for await (const chunk of body) await use(chunk)
 }
 
 /** A folder that is gone when the process ends, even if nobody closes the source. */

@@ -40,7 +40,13 @@ export class HubRepository extends WebFolder {
     const found: string[] = []
     let url: string | null = this.#tree
     for (let page = 0; url !== null && page < MOST_PAGES; page++) {
-      const answer = await this.files.document(url)
+      const answer = await this.files.document(url).catch((error: unknown) => {
+        if (!(error instanceof SourceError)) throw error
+        throw new SourceError(
+          `There is no folder ${this.name} here, and the hub that has models of such names does not answer: ${error.message}`,
+          { cause: error },
+        )
+      })
       if (answer === 401 || answer === 403)
         throw new SourceError(
           `The hub shows ${this.name} to nobody without signing in, or it does not exist; check the name, or download it after signing in and give its folder.`,

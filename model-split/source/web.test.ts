@@ -259,6 +259,13 @@ describe('a web folder', () => {
     expect(waits.length).toBe(5)
   })
 
+  test('that is not there at all is given up soon', async () => {
+    const address = await serve(missing)
+    await new Promise((resolve) => servers.pop()?.close(resolve))
+    const source = await openSource(`${address}/folder`, { sleep })
+    await expect(source.size('m.onnx')).rejects.toThrow(/ECONNREFUSED.* after 3 tries/)
+  })
+
   test('an empty file has size 0 and no bytes', async () => {
     const source = await open((_, response) => {
       response.writeHead(416, { 'content-range': 'bytes */0' }).end()
