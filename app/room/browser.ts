@@ -1,5 +1,6 @@
 /** The effects of a room as a browser has them. */
 import { systemRandom } from './bytes.ts'
+import { watchHealth } from './health.ts'
 import { identify, type SmallStore } from './identity.ts'
 import { PeerNetwork, sameOriginServer, type PeerNetworkOptions } from './peer-link.ts'
 import type { Lifecycle } from './lifecycle.ts'
@@ -8,7 +9,7 @@ import { workerClock } from './worker-clock.ts'
 
 export type BrowserEffects = Pick<
   RoomOptions,
-  'network' | 'clock' | 'random' | 'lifecycle' | 'identity' | 'page'
+  'network' | 'clock' | 'random' | 'lifecycle' | 'health' | 'identity' | 'page'
 >
 
 /** @param signalling another PeerServer, STUN or TURN than the page's own origin has. */
@@ -22,6 +23,7 @@ export function browserEffects(
     clock: workerClock(),
     random: systemRandom,
     lifecycle,
+    health: watchHealth,
     identity: identify(tabStore(), systemRandom, Date.now()),
     page: location.href,
   }

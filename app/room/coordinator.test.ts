@@ -1,16 +1,20 @@
 import { describe, expect, test } from 'vitest'
 import {
-  JOIN_QUIET_MS,
-  JOIN_WAIT_MS,
+  CHECK_MS,
+  CONFIRM_MS,
+  COOLDOWN_MS,
+  SETTLE_MS,
+} from '../../model-split/plan/rebalance.ts'
+import {
   NO_MEMORY,
   nextAction,
   STALL_MS,
-  TUNE_MS,
   type Situation,
   ALONE_MS,
   EXPECT_MS,
   GATHER_MS,
 } from './coordinator.ts'
+import { JOIN_QUIET_MS, JOIN_WAIT_MS } from './improve.ts'
 import { dealLayers } from './testing/plain-deal.ts'
 import { fold, foundRoom, type RoomEvent, type RoomState } from './membership.ts'
 import type { Facts } from './protocol.ts'
@@ -27,6 +31,7 @@ const facts = (change: Partial<Facts> = {}): Facts => ({
   msPerLayer: 2,
   msPerLayerPrefill: null,
   msStarter: 0,
+  slowdown: 1,
   lap: null,
   links: ['a', 'b', 'c'].map((device) => ({ device, rttMs: 1, bytesPerMs: null })),
   state: { kind: 'idle' },
@@ -59,6 +64,7 @@ class Desk {
       deal: dealLayers,
       expected: this.expected,
       now: this.now,
+      today: 0,
       salt: 9,
     }
     const { event, memory } = nextAction(situation, this.memory)
@@ -106,7 +112,7 @@ test('a plan is activated only when every stage is ready', () => {
   desk.tell('b', { prepared: { epoch: { term: 1, number: 1 }, result: 'ready' } })
   expect(desk.step()).toBeNull()
   desk.tell('b', { prepared: { epoch, result: 'ready' } })
-  expect(desk.step()).toEqual({ kind: 'activate', epoch })
+  expect(desk.step()).toMatchObject({ kind: 'activate', epoch })
 })
 
 test('who joins is dealt in after a quiet moment, and waits while an answer runs', () => {
@@ -150,19 +156,73 @@ test('who is lost without a goodbye begins a new term, and the plan gets an epoc
   expect(desk.state.active?.epoch.term).toBe(desk.state.term)
 })
 
-test('small gains move no layers, large ones do, and not all the time', () => {
+test('small gains move no layers, lasting large ones do, and not all the time', () => {
   const desk = new Desk()
   desk.add('b')
   desk.run()
-  desk.now += 10 * TUNE_MS
+  desk.now += SETTLE_MS
   desk.tell('b', { msPerLayer: 2.2 })
   expect(desk.run()).toEqual([])
-  desk.tell('b', { msPerLayer: 6 })
-  expect(desk.run()).toEqual(['plan', 'activate'])
-  desk.tell('b', { msPerLayer: 1 })
+  desk.now += CONFIRM_MS
   expect(desk.run()).toEqual([])
-  desk.now += TUNE_MS
+  desk.tell('b', { msPerLayer: 6, slowdown: 3 })
+  expect(desk.run()).toEqual([])
+  desk.now += CONFIRM_MS
   expect(desk.run()).toEqual(['plan', 'activate'])
+  expect(desk.state.notes.at(-1)?.text).toBe(
+    'Moved layers 5–6 from P to P: P slowed down 3 times.',
+  )
+  desk.now += SETTLE_MS
+  desk.tell('b', { msPerLayer: 1, slowdown: 1, running: 1 })
+  desk.run()
+  desk.now += CHECK_MS
+  desk.run()
+  desk.now += CONFIRM_MS
+  expect(desk.run()).toEqual([])
+  desk.now += COOLDOWN_MS
+  expect(desk.run()).toEqual(['plan', 'activate'])
+})
+
+/** A room of two in which `b` slowed down and gave layers to `a`. */
+function afterMove(): Desk {
+  const desk = new Desk()
+  desk.add('b')
+  desk.run()
+  desk.now += SETTLE_MS
+  desk.tell('b', { msPerLayer: 6, slowdown: 3, running: 1 })
+  desk.run()
+  desk.now += CONFIRM_MS
+  expect(desk.run()).toEqual(['plan', 'activate'])
+  desk.now += SETTLE_MS
+  return desk
+}
+
+test('a move after which tokens do not come sooner is taken back', () => {
+  const desk = afterMove()
+  const before = desk.state.active?.stages
+  desk.tell('a', { msPerLayer: 7 })
+  desk.run()
+  desk.now += CHECK_MS
+  expect(desk.run()).toEqual(['plan', 'activate'])
+  expect(desk.state.active?.stages).not.toEqual(before)
+  expect(desk.state.active?.stages[0]).toMatchObject({ from: 0, to: 4 })
+  expect(desk.state.notes.at(-1)?.text).toMatch(/: tokens had not come sooner\.$/)
+})
+
+test('a plan whose devices turn out slow while they prepare it is dropped', () => {
+  const desk = new Desk()
+  desk.add('b')
+  desk.run()
+  desk.now += SETTLE_MS
+  desk.tell('b', { msPerLayer: 6 })
+  desk.run()
+  desk.now += CONFIRM_MS
+  expect(desk.step()).toMatchObject({ kind: 'plan' })
+  desk.prepare()
+  desk.tell('b', { msPerLayer: 2 })
+  expect(desk.step()).toMatchObject({ kind: 'drop' })
+  expect(desk.state.next).toBeNull()
+  expect(desk.state.active?.stages[0]).toMatchObject({ from: 0, to: 4 })
 })
 
 test('a failure is benched with its reason; saying otherwise brings the device back', () => {

@@ -3,8 +3,11 @@
  * each event and each change, so it plans one step at a time.
  */
 import type { Manifest } from '../../model-split/manifest.ts'
-import type { RingPlan, RingStage } from '../../workers/ring/types.ts'
-import { busiestOf, type Deal, type DealDevice } from './deal.ts'
+import { activated, CALM, type Balance } from '../../model-split/plan/rebalance.ts'
+import type { RingPlan } from '../../workers/ring/types.ts'
+import type { Deal, DealDevice, Load } from './deal.ts'
+import { improve, isStillWanted, nameIn, runningIn } from './improve.ts'
+import { followLoad, ONE_ANSWER, type LoadMemory } from './load.ts'
 import {
   isWhole,
   memberOf,
@@ -12,17 +15,11 @@ import {
   type RoomEvent,
   type RoomState,
 } from './membership.ts'
+import { moveNote } from './notes.ts'
+import { SLOW } from './pace.ts'
 import type { Facts } from './protocol.ts'
 import { SLOTS } from './secret.ts'
 
-/** Devices that join one after another are dealt in together, ms. */
-export const JOIN_QUIET_MS = 1000
-/** A device that joins waits at most this long for running answers to end, ms. */
-export const JOIN_WAIT_MS = 20_000
-/** Plans that only make the room faster are at least this far apart, ms. */
-export const TUNE_MS = 10_000
-/** A plan must make the busiest stage this much faster to be worth it. */
-export const TUNE_GAIN = 0.25
 /** Before the first plan of a room nobody downloads for so long after the last join, ms. */
 export const GATHER_MS = 1500
 /** The same for a device that is still alone. */
@@ -46,6 +43,8 @@ export interface Situation {
   /** Devices that the first plan waits for; 1: whoever comes soon; 0: it does not wait. */
   readonly expected: number
   readonly now: number
+  /** Milliseconds since 1970, for notes. */
+  readonly today: number
   readonly salt: number
 }
 
@@ -53,6 +52,14 @@ export interface Situation {
 export interface Memory {
   /** When it last made or activated a plan. */
   readonly plannedAt: number
+  /** The load that this plan was made for. */
+  readonly plannedFor: Load
+  /** Why it was made, for people; null: nothing to say. */
+  readonly why: string | null
+  /** It is activated even where the one that serves would be kept. */
+  readonly firm: boolean
+  readonly load: LoadMemory
+  readonly balance: Balance
   /** Since when another plan is wanted, and for which devices. */
   readonly wanted: { readonly since: number; readonly devices: string } | null
   /** Who is there before the first plan serves, since when, and who that plan was made for. */
@@ -63,7 +70,16 @@ export interface Memory {
   } | null
 }
 
-export const NO_MEMORY: Memory = { plannedAt: -Infinity, wanted: null, gathered: null }
+export const NO_MEMORY: Memory = {
+  plannedAt: -Infinity,
+  plannedFor: 'lap',
+  why: null,
+  firm: false,
+  load: ONE_ANSWER,
+  balance: CALM,
+  wanted: null,
+  gathered: null,
+}
 
 export interface Decision {
   /** What to fold and send, or null: nothing to do now. */
@@ -88,7 +104,8 @@ export function nextAction(situation: Situation, memory: Memory): Decision {
   }
   const { manifest } = situation
   if (!manifest) return wait
-  return plan(situation, manifest, memory)
+  const load = followLoad(memory.load, runningIn(situation), situation.now)
+  return plan(situation, manifest, { ...memory, load })
 }
 
 function plan(situation: Situation, manifest: Manifest, memory: Memory): Decision {
@@ -106,11 +123,7 @@ function plan(situation: Situation, manifest: Manifest, memory: Memory): Decisio
       const prepared = situation.facts.get(device)?.prepared
       return prepared?.result === 'ready' && sameEpoch(prepared.epoch, epoch)
     })
-    if (ready)
-      return {
-        event: { kind: 'activate', epoch },
-        memory: { ...NO_MEMORY, plannedAt: now },
-      }
+    if (ready) return activate(situation, manifest, state.next, memory)
     // Who comes while the first plan still loads is dealt in before more is downloaded.
     const planned = memory.gathered?.planned ?? null
     const newcomers = planned !== null && planned !== namesOf(dealable(situation))
@@ -127,55 +140,71 @@ function plan(situation: Situation, manifest: Manifest, memory: Memory): Decisio
   const gathered = gather(situation, devices, memory)
   if (!state.active && !isGathered(situation, devices, gathered))
     return { event: null, memory: { ...memory, gathered } }
-  const dealt = deal(manifest, devices, serving?.stages ?? null)
+  const dealt = deal(manifest, devices, serving?.stages ?? null, memory.load.load)
   if (dealt.kind === 'short') {
     if (serving && fits(serving, devices)) return wait
     if (state.missingBytes === dealt.missingBytes) return wait
     return { event: { kind: 'short', missingBytes: dealt.missingBytes }, memory }
   }
-  const event: RoomEvent = { kind: 'plan', stages: dealt.stages }
   // Another side may have gone on to plans of later terms than this one; epochs only grow.
   const outdated = serving?.epoch.term !== state.term
   if (!serving || state.next || outdated) {
     // Nothing serves, or what was being prepared lost a device: no time for hysteresis.
-    const planned = { ...gathered, planned: gathered.devices }
-    return { event, memory: { plannedAt: now, wanted: null, gathered: planned } }
+    const { stages, leftOut } = dealt
+    return {
+      event: { kind: 'plan', stages, leftOut },
+      memory: {
+        ...memory,
+        plannedAt: now,
+        plannedFor: memory.load.load,
+        why: state.active && !serving ? 'a phone left' : null,
+        wanted: null,
+        gathered: { ...gathered, planned: gathered.devices },
+      },
+    }
   }
-  return improve(situation, serving.stages, dealt.stages, devices, memory)
+  return improve(situation, serving, dealt, memory)
 }
 
-/** Whether a plan that works should give way to another one. */
-function improve(
+/** All stages are ready: the plan is activated, unless what they measured speaks against it. */
+function activate(
   situation: Situation,
-  old: readonly RingStage[],
-  better: readonly RingStage[],
-  devices: readonly DealDevice[],
+  manifest: Manifest,
+  next: RingPlan,
   memory: Memory,
 ): Decision {
-  const { now, facts } = situation
-  if (sameStages(old, better)) return { event: null, memory: { ...memory, wanted: null } }
-  const names = namesOf(better)
-  const wanted =
-    memory.wanted?.devices === names ? memory.wanted : { since: now, devices: names }
-  const others = names !== namesOf(old)
-  const faster = busiestOf(better, devices) < busiestOf(old, devices) * (1 - TUNE_GAIN)
-  const waited = now - wanted.since
-  const busy = [...facts.values()].some(({ running }) => running > 0)
-  // A budget that was lowered below what is held counts at once.
-  const over = old.some(({ device }) => {
-    const known = facts.get(device)
-    return known !== undefined && known.memoryUsed > known.memoryBudget
-  })
-  const due =
-    over ||
-    (others
-      ? waited >= JOIN_QUIET_MS && (faster || hasNew(old, better))
-      : faster && now - memory.plannedAt >= TUNE_MS)
-  if (!due || (busy && waited < JOIN_WAIT_MS))
-    return { event: null, memory: { ...memory, wanted } }
+  const { state, deal, now, today } = situation
+  const { active } = state
+  const { wanted, balance, why } = memory
+  const serving = active && isWhole(state, active) && !usesBenched(state, active)
+  if (serving && active.epoch.term === state.term) {
+    const devices = dealable(situation)
+    const { wanted: still, dealt } = isStillWanted(
+      { manifest, deal },
+      active,
+      devices,
+      memory,
+    )
+    if (!still && dealt.kind === 'plan')
+      return {
+        event: { kind: 'drop', leftOut: dealt.leftOut },
+        memory: { ...memory, wanted, balance: { ...balance, trial: null } },
+      }
+  }
+  const text = moveNote(active?.stages ?? [], next.stages, why, nameIn(situation))
   return {
-    event: { kind: 'plan', stages: better },
-    memory: { ...NO_MEMORY, plannedAt: now },
+    event: {
+      kind: 'activate',
+      epoch: next.epoch,
+      ...(text !== null && { note: { at: today, text } }),
+    },
+    memory: {
+      ...NO_MEMORY,
+      plannedAt: now,
+      plannedFor: memory.plannedFor,
+      load: memory.load,
+      balance: activated(balance, now),
+    },
   }
 }
 
@@ -206,14 +235,6 @@ function namesOf(devices: readonly { readonly device: string }[]): string {
     .map(({ device }) => device)
     .sort()
     .join()
-}
-
-function hasNew(old: readonly RingStage[], better: readonly RingStage[]): boolean {
-  return better.some(({ device }) => !old.some((stage) => stage.device === device))
-}
-
-function sameStages(a: readonly RingStage[], b: readonly RingStage[]): boolean {
-  return JSON.stringify(a) === JSON.stringify(b)
 }
 
 function usesBenched(state: RoomState, plan: RingPlan): boolean {
@@ -272,15 +293,17 @@ function dealable({ state, facts }: Situation): DealDevice[] {
       known.links.some((link) => link.device === other) &&
       (facts.get(other)?.links.some((link) => link.device === device) ?? false)
     if (!chosen.every((other) => reaches(other.device))) continue
-    const { engine, memoryBudget, msPerLayer, msStarter, links } = known
+    const { engine, mode, memoryBudget, msPerLayer, msStarter, links } = known
     chosen.push({
       device,
       join,
       engine,
+      mode,
       memoryBudget,
       msPerLayer,
       msStarter,
       links,
+      well: known.slowdown < SLOW,
     })
   }
   return chosen

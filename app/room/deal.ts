@@ -1,22 +1,40 @@
 /** What a deal of the layers is told and what it answers. */
 import type { Manifest } from '../../model-split/manifest.ts'
 import type { RingStage } from '../../workers/ring/types.ts'
+import type { LeftOut } from './membership.ts'
+import type { Facts } from './protocol.ts'
 
 export interface DealDevice {
   readonly device: string
   readonly join: number
   readonly engine: 'wasm' | 'webgpu'
+  /** How it kept its weights when it was measured; null before. */
+  readonly mode: Facts['mode']
   /** Bytes it lends. */
   readonly memoryBudget: number
   /** For one token, ms; null until measured. */
   readonly msPerLayer: number | null
   readonly msStarter: number | null
-  /** Round trips from it, ms. */
-  readonly links: readonly { readonly device: string; readonly rttMs: number | null }[]
+  readonly links: Facts['links']
+  /** Not much slower than it usually is. */
+  readonly well: boolean
 }
 
+/** `lap`: one answer at a time. `stage`: several at once. */
+export type Load = 'lap' | 'stage'
+
 export type Dealt =
-  | { readonly kind: 'plan'; readonly stages: readonly RingStage[] }
+  | {
+      readonly kind: 'plan'
+      readonly stages: readonly RingStage[]
+      readonly leftOut: readonly LeftOut[]
+      /** What is made small: time of a token by the load, ms. */
+      readonly ms: number
+      /** The same of how it is dealt now; null where that cannot go on. */
+      readonly nowMs: number | null
+      /** Time that answers lose while layers move from where they are now, ms. */
+      readonly moveMs: number
+    }
   | { readonly kind: 'short'; readonly missingBytes: number }
 
 /** @param now how it is dealt now, or null; a deal may stick to it. */
@@ -24,27 +42,5 @@ export type Deal = (
   manifest: Manifest,
   devices: readonly DealDevice[],
   now: readonly RingStage[] | null,
+  load: Load,
 ) => Dealt
-
-/** Assumed for one layer where nobody has measured yet, ms. */
-export const GUESS_MS = 5
-
-/** Assumed speeds: the median of the known ones where a device has not measured. */
-export function speedsOf(devices: readonly DealDevice[]): Map<string, number> {
-  const known = devices.flatMap((d) => (d.msPerLayer === null ? [] : [d.msPerLayer]))
-  const median = known.sort((a, b) => a - b)[Math.floor(known.length / 2)] ?? GUESS_MS
-  return new Map(devices.map((d) => [d.device, Math.max(0.001, d.msPerLayer ?? median)]))
-}
-
-/** Time of the busiest stage for one token, ms; infinite where a device is not there. */
-export function busiestOf(
-  stages: readonly RingStage[],
-  devices: readonly DealDevice[],
-): number {
-  const speeds = speedsOf(devices)
-  return stages.reduce((busiest, { device, from, to }, i) => {
-    const starter = devices.find((d) => d.device === device)?.msStarter ?? 0
-    const time = (speeds.get(device) ?? Infinity) * (to - from) + (i === 0 ? starter : 0)
-    return Math.max(busiest, time)
-  }, 0)
-}

@@ -88,9 +88,10 @@ export type RoomEvent =
       readonly kind: 'plan'
       readonly stages: readonly RingStage[]
       readonly leftOut?: readonly LeftOut[]
-      readonly note?: Note
     }
-  | { readonly kind: 'activate'; readonly epoch: Epoch }
+  | { readonly kind: 'activate'; readonly epoch: Epoch; readonly note?: Note }
+  /** The plan that is being prepared is not wanted any more. */
+  | { readonly kind: 'drop'; readonly leftOut: readonly LeftOut[] }
   | { readonly kind: 'short'; readonly missingBytes: number | null }
   | { readonly kind: 'bench'; readonly device: string; readonly reason: string }
   | { readonly kind: 'unbench'; readonly device: string }
@@ -166,12 +167,18 @@ function apply(state: RoomState, event: RoomEvent): RoomState {
         next: { epoch, stages: event.stages },
         missingBytes: null,
         leftOut: event.leftOut ?? [],
-        notes: noted(state.notes, event.note),
       }
     }
     case 'activate':
       if (!state.next || !sameEpoch(state.next.epoch, event.epoch)) return state
-      return { ...state, active: state.next, next: null }
+      return {
+        ...state,
+        active: state.next,
+        next: null,
+        notes: noted(state.notes, event.note),
+      }
+    case 'drop':
+      return state.next ? { ...state, next: null, leftOut: event.leftOut } : state
     case 'short':
       if (state.missingBytes === event.missingBytes) return state
       return { ...state, missingBytes: event.missingBytes }

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { parseManifest } from '../../model-split/manifest.ts'
+import type { RingStage } from '../../workers/ring/types.ts'
 import type { DealDevice } from './deal.ts'
 import { planDeal } from './plan-deal.ts'
 
@@ -15,15 +16,17 @@ const device = (join: number, change: Partial<DealDevice> = {}): DealDevice => (
   device: `d${join}`,
   join,
   engine: 'wasm',
+  mode: 'dense',
   memoryBudget: 2e9,
   msPerLayer: 2,
   msStarter: 12,
   links: [],
+  well: true,
   ...change,
 })
 
 function stages(devices: DealDevice[]): { device: string; layers: number }[] {
-  const dealt = planDeal(manifest, devices, null)
+  const dealt = planDeal(manifest, devices, null, 'lap')
   if (dealt.kind !== 'plan') throw new Error(`short by ${dealt.missingBytes}`)
   return dealt.stages.map(({ device: id, from, to }) => ({
     device: id,
@@ -53,16 +56,59 @@ describe('the shipped model', () => {
     const memoryBudget = Math.floor(0.4 * MODEL_BYTES)
     const small = [1, 2, 3].map((join) => device(join, { memoryBudget }))
     expect(stages(small)).toHaveLength(3)
-    const alone = planDeal(manifest, small.slice(0, 1), null)
+    const alone = planDeal(manifest, small.slice(0, 1), null, 'lap')
     expect(alone.kind).toBe('short')
     if (alone.kind === 'short')
       expect(alone.missingBytes).toBeGreaterThan(0.5 * MODEL_BYTES)
   })
 
   test('figures that wander a little move nothing', () => {
-    const before = planDeal(manifest, [device(1), device(2)], null)
+    const before = planDeal(manifest, [device(1), device(2)], null, 'lap')
     if (before.kind !== 'plan') throw new Error('short')
     const wandering = [device(1, { msPerLayer: 2.15 }), device(2, { msPerLayer: 1.9 })]
-    expect(planDeal(manifest, wandering, before.stages)).toEqual(before)
+    const after = planDeal(manifest, wandering, before.stages, 'lap')
+    expect(after).toMatchObject({ stages: before.stages })
+  })
+
+  test('everybody who is well takes part, each newcomer too', () => {
+    let now: readonly RingStage[] | null = null
+    for (let count = 1; count <= 7; count++) {
+      const devices = Array.from({ length: count }, (_, i) => device(i + 1))
+      const dealt = planDeal(manifest, devices, now, 'lap')
+      if (dealt.kind !== 'plan') throw new Error('short')
+      expect(dealt.stages).toHaveLength(count)
+      expect(dealt.leftOut).toEqual([])
+      now = dealt.stages
+    }
+  })
+
+  test('who makes every token much slower is left out, and so is who is not well', () => {
+    const far = ['d1', 'd2'].map((id) => ({ device: id, rttMs: 400, bytesPerMs: null }))
+    const dealt = planDeal(
+      manifest,
+      [device(1), device(2), device(3, { links: far })],
+      null,
+      'lap',
+    )
+    const [leftOut, ...others] = dealt.kind === 'plan' ? dealt.leftOut : []
+    expect(others).toEqual([])
+    expect(leftOut?.device).toBe('d3')
+    expect(leftOut?.why).toMatch(/^With it every token would take \d+ % longer/)
+    const slow = [device(1), device(2), device(3, { msPerLayer: 12, well: false })]
+    expect(planDeal(manifest, slow, null, 'lap')).toMatchObject({
+      leftOut: [{ device: 'd3' }],
+    })
+  })
+
+  test('one answer prefers fast phones, several share the work', () => {
+    const two = [device(1), device(2, { msPerLayer: 6, msStarter: 36 })]
+    const layers = (load: 'lap' | 'stage') => {
+      const dealt = planDeal(manifest, two, null, load)
+      if (dealt.kind !== 'plan') throw new Error('short')
+      const stage = dealt.stages.find(({ device: id }) => id === 'd2')
+      return (stage?.to ?? 0) - (stage?.from ?? 0)
+    }
+    expect(layers('lap')).toBeGreaterThan(0)
+    expect(layers('lap')).toBeLessThan(layers('stage'))
   })
 })

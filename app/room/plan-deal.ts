@@ -1,18 +1,24 @@
 /** Deals layers with the planner, from what the devices measured. */
 import { modelCosts, type ModelCosts } from '../../model-split/plan/costs.ts'
-import { fittingMode } from '../../model-split/plan/memory.ts'
+import { weightBytes } from '../../model-split/plan/memory.ts'
 import { planLayers } from '../../model-split/plan/plan.ts'
+import { movesBetween } from '../../model-split/plan/rebalance.ts'
 import { LEAST_ROWS, PLANNED_ROWS } from '../../model-split/plan/reserve.ts'
-import type { ModeSpeed, PlanDevice } from '../../model-split/plan/types.ts'
+import type { ModeSpeed, PlanDevice, Stage } from '../../model-split/plan/types.ts'
 import type { Manifest } from '../../model-split/manifest.ts'
 import type { RingStage } from '../../workers/ring/types.ts'
-import type { Deal, DealDevice, Dealt } from './deal.ts'
+import type { Deal, DealDevice, Dealt, Load } from './deal.ts'
 
 /** Assumed where nobody has measured yet: one token through one layer, a round trip; ms. */
 const GUESS_MS = 5
 const GUESS_RTT_MS = 5
 /** Assumed until links are measured, bytes per ms: ordinary Wi-Fi. */
 const GUESS_BANDWIDTH = 2500
+
+/** What answers lose while weights come in the background, as a share of that time. */
+const BACKGROUND = 0.2
+/** And when the layers change hands. */
+const PAUSE_MS = 100
 
 /** How much slower each form is than the fastest one: docs/benchmarks.md. */
 const FACTORS: Readonly<Record<DealDevice['engine'], readonly ModeSpeed[]>> = {
@@ -27,17 +33,21 @@ const FACTORS: Readonly<Record<DealDevice['engine'], readonly ModeSpeed[]>> = {
 const costsFor = new WeakMap<Manifest, ModelCosts>()
 let last: { readonly key: string; readonly dealt: Dealt } | null = null
 
+/** Of one answer's speed so much is given up to share the layers evenly. */
+const LEVEL = 0.1
+
 /**
- * Everyone takes part who relieves the busiest phone: the planner's load `stage` with many
- * questions at once. People join to lend their phones, and memory is what rooms lack; the
- * smallest lap for one question would often leave all but one phone out.
+ * One answer at a time: the smallest lap, but whoever joined and is well takes part unless
+ * that is felt (`WELCOME`), and stages are levelled where a lap hardly suffers: people come
+ * to lend their phones, and memory is what rooms lack. Several at once: the least busy stage,
+ * so everyone takes part who relieves it.
  */
-export const planDeal: Deal = (manifest, devices, now) => {
-  const key = JSON.stringify([manifest.graph.sha256, devices.map(coarse), now])
+export const planDeal: Deal = (manifest, devices, now, load) => {
+  const key = JSON.stringify([manifest.graph.sha256, devices.map(coarse), now, load])
   if (last?.key === key) return last.dealt
   const costs = costsFor.get(manifest) ?? modelCosts(manifest)
   costsFor.set(manifest, costs)
-  const dealt = dealWith(costs, devices, now)
+  const dealt = dealWith(costs, devices, now, load)
   last = { key, dealt }
   return dealt
 }
@@ -46,6 +56,7 @@ function dealWith(
   costs: ModelCosts,
   devices: readonly DealDevice[],
   now: readonly RingStage[] | null,
+  load: Load,
 ): Dealt {
   const sorted = [...devices].sort((a, b) => a.join - b.join)
   const current = now?.every(({ device }) => sorted.some((d) => d.device === device))
@@ -58,7 +69,7 @@ function dealWith(
       contextTokens: Math.min(contextTokens, costs.context),
       sequences: 1,
     }
-    const known = sorted.map((device) => describe(costs, device, now, reserve))
+    const known = sorted.map(describe)
     const speeds = known.flatMap((d) => d.unit ?? []).sort((a, b) => a - b)
     const usual = speeds[Math.floor(speeds.length / 2)] ?? GUESS_MS
     const plan = planLayers(
@@ -67,28 +78,38 @@ function dealWith(
       links,
       {
         ...reserve,
-        load: 'stage',
+        load,
         inFlight: Infinity,
+        level: LEVEL,
+        welcome: sorted.filter(({ well }) => well).map(({ device }) => device),
         ...(current && { current }),
       },
     )
-    if (plan.kind === 'plan')
+    if (plan.kind === 'plan') {
+      const { stages, leftOut, valueMs, currentMs } = plan
       return {
         kind: 'plan',
-        stages: plan.stages.map(({ device, from, to }) => ({ device, from, to })),
+        stages: stages.map(({ device, from, to }) => ({ device, from, to })),
+        leftOut,
+        ms: valueMs,
+        nowMs: currentMs,
+        moveMs: moveMs(costs, current ?? [], stages),
       }
+    }
     missingBytes = plan.missingBytes
   }
   return { kind: 'short', missingBytes: Math.max(1, missingBytes) }
 }
 
 /** The device with the speeds of its forms relative to the fastest, and what that one takes. */
-function describe(
-  costs: ModelCosts,
-  { device, engine, memoryBudget, msPerLayer, msStarter }: DealDevice,
-  now: readonly RingStage[] | null,
-  reserve: { contextTokens: number; sequences: number },
-): { device: PlanDevice; unit: number | null } {
+function describe({
+  device,
+  engine,
+  mode,
+  memoryBudget,
+  msPerLayer,
+  msStarter,
+}: DealDevice): { device: PlanDevice; unit: number | null } {
   const plain: PlanDevice = {
     id: device,
     modes: FACTORS[engine],
@@ -96,11 +117,8 @@ function describe(
     ...(msStarter !== null && { msStarter }),
   }
   if (msPerLayer === null || msPerLayer <= 0) return { device: plain, unit: null }
-  const index = now?.findIndex((stage) => stage.device === device) ?? -1
-  const stage = now?.[index]
-  const mode =
-    stage && fittingMode(costs, plain, stage.from, stage.to, index === 0, reserve)
-  return { device: plain, unit: msPerLayer / (mode?.msPerLayer ?? 1) }
+  const measured = plain.modes.find((speed) => speed.mode === mode)
+  return { device: plain, unit: msPerLayer / (measured?.msPerLayer ?? 1) }
 }
 
 function atSpeed(device: PlanDevice, unit: number): PlanDevice {
@@ -122,12 +140,31 @@ function linksOf(devices: readonly DealDevice[]): {
     ].flatMap((ms) => ms ?? [])
     return told.length === 0 ? GUESS_RTT_MS : Math.max(0.1, ...told)
   }
+  // Who receives measures.
+  const bandwidth = (a: DealDevice, b: DealDevice): number =>
+    b.links.find((link) => link.device === a.device)?.bytesPerMs ?? GUESS_BANDWIDTH
   return {
     rttMs: devices.map((a) => devices.map((b) => (a === b ? 0 : rtt(a, b)))),
     bytesPerMs: devices.map((a) =>
-      devices.map((b) => (a === b ? Infinity : GUESS_BANDWIDTH)),
+      devices.map((b) => (a === b ? Infinity : bandwidth(a, b))),
     ),
   }
+}
+
+/** Weights come in the background, where answers suffer a little; then a lap is lost. */
+function moveMs(
+  costs: ModelCosts,
+  now: readonly RingStage[],
+  stages: readonly Stage[],
+): number {
+  const bytes = movesBetween(now, stages).reduce((sum, { from, to, taker }) => {
+    const held = now.find(({ device }) => device === taker)?.hold ?? []
+    for (let layer = from; layer < to; layer++)
+      if (!held.includes(layer))
+        sum += weightBytes(costs, 'packed', layer, layer + 1, false)
+    return sum
+  }, 0)
+  return PAUSE_MS + (bytes / GUESS_BANDWIDTH) * BACKGROUND
 }
 
 /** Figures that wander a little do not make a new question of it. */

@@ -151,6 +151,7 @@ export class Preparer {
         prepared,
         state: { kind: 'ready' },
         engine: done.engine,
+        mode: done.mode,
         msPerLayer: done.msPerLayer,
         ...(done.msStarter === null ? {} : { msStarter: done.msStarter }),
         memoryUsed: done.memory.weights + done.memory.caches,

@@ -149,6 +149,8 @@ const facts = v.strictObject({
   msPerLayerPrefill: v.nullable(milliseconds),
   /** embedding, head and sampling of one token. */
   msStarter: v.nullable(milliseconds),
+  /** Its speed at work against what it usually is: 1 as ever, 3 three times as slow. */
+  slowdown: v.pipe(v.number(), v.minValue(0), v.maxValue(1e6)),
   /** On the starter: the newest laps under a plan, while one answer ran. */
   lap: v.nullable(v.strictObject({ epoch, ms: milliseconds })),
   /** Devices to which its frames channel is open: round trip, and bandwidth from there. */

@@ -191,6 +191,7 @@ export class Replica {
         deal,
         expected,
         now: clock.now(),
+        today: Date.now(),
         salt: this.#salt(),
       },
       this.#memory,

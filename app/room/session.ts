@@ -6,7 +6,7 @@ import type { Random } from './bytes.ts'
 import { every, pause, type Clock } from './clock.ts'
 import { Conversation, type Settings } from './conversation.ts'
 import type { Deal } from './deal.ts'
-import { twoDigits } from './figures.ts'
+import type { WatchHealth } from './health.ts'
 import type { Identity } from './handshake.ts'
 import { KnockDesk } from './knock.ts'
 import type { Lifecycle } from './lifecycle.ts'
@@ -15,6 +15,7 @@ import { linkFacts } from './link-facts.ts'
 import { foundRoom, memberOf } from './membership.ts'
 import { holdersOf, MateShards } from './mate-shards.ts'
 import { Mesh } from './mesh.ts'
+import { Monitor } from './monitor.ts'
 import { modelAddress, resolveModel } from './model-url.ts'
 import { Preparer, sentenceOf } from './preparer.ts'
 import { PROOF_LIMIT_MS } from './proof.ts'
@@ -46,6 +47,8 @@ export interface RoomOptions {
   /** Cut folder of the model, for a room that is opened here. */
   readonly model: string
   readonly deal: Deal
+  /** What the browser tells of this device; default: nothing. */
+  readonly health?: WatchHealth
   /** Devices that the first plan waits for; default 1: see the coordinator. */
   readonly expected?: number
 }
@@ -62,6 +65,7 @@ export class Session extends EventTarget implements RoomSession {
   readonly #preparer: Preparer
   readonly #conversation: Conversation
   readonly #desk: KnockDesk
+  readonly #monitor: Monitor
   readonly #end = new AbortController()
   readonly #undo: (() => void)[] = []
   readonly #refused = new Set<string>()
@@ -133,6 +137,7 @@ export class Session extends EventTarget implements RoomSession {
       msPerLayer: null,
       msPerLayerPrefill: null,
       msStarter: null,
+      slowdown: 1,
       lap: null,
       links: [],
       state: { kind: 'joining' },
@@ -153,6 +158,7 @@ export class Session extends EventTarget implements RoomSession {
       this.#mesh,
       () => this.#sync(),
     )
+    this.#monitor = new Monitor(self.device, clock, this.#replica)
     this.#rendezvous = new Rendezvous(
       { network, clock, random, slots: slotIds(secret) },
       {
@@ -178,7 +184,7 @@ export class Session extends EventTarget implements RoomSession {
     this.#preparer = new Preparer(
       { self: self.device, stage, shards: this.#mates, clock },
       {
-        facts: (change) => this.#replica.tell(change),
+        facts: (change) => this.#replica.tell(this.#monitor.loaded(change)),
         active: () => this.#sync(),
         notice: (sentence) => this.#say(sentence),
       },
@@ -211,8 +217,10 @@ export class Session extends EventTarget implements RoomSession {
       lifecycle.onShow(() => this.#rendezvous.nudge()),
       every(clock, 1000, () => {
         this.#tellLinks()
+        this.#monitor.rest()
         this.#replica.step()
       }),
+      options.health?.((health) => this.#replica.tell(health)) ?? (() => undefined),
     )
     this.#view = this.#look()
   }
@@ -379,12 +387,7 @@ export class Session extends EventTarget implements RoomSession {
         mode: 'auto',
         threads,
       })
-      await stage.onStats(({ msPerLayer, memory }) => {
-        this.#replica.tell({
-          msPerLayer: twoDigits(msPerLayer),
-          memoryUsed: memory.weights + memory.caches,
-        })
-      })
+      await stage.onStats((stats) => this.#monitor.worked(stats))
       return { url, manifest }
     })
     if (!opened) return

@@ -30,6 +30,8 @@ export interface DeviceView {
   readonly msPerLayerPrefill: number | null
   /** one token through its stage, on the starter with embedding and head. */
   readonly stageMs: number | null
+  /** Its speed against what it usually is: 1 as ever, 3 three times as slow. */
+  readonly slowdown: number
   /** To this device; null for itself or until measured. */
   readonly rttMs: number | null
   /** To the other devices, as it measures them. */

@@ -22,6 +22,7 @@ export function phone(index: number, of: number, state: DeviceState): DeviceView
     msPerLayer,
     msPerLayerPrefill: msPerLayer && msPerLayer / 4,
     stageMs: msPerLayer && msPerLayer * (to - from),
+    slowdown: 1,
     rttMs: index === 0 ? null : 4 + index * 3,
     links: Array.from({ length: of }, (_, other) => ({
       device: `phone-${other}`,

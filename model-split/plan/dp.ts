@@ -13,6 +13,8 @@ export interface Wanted {
   readonly starters: readonly number[]
   /** Index of a device that must have layers or be the starter. */
   readonly must?: number
+  /** Per device, what a sum costs more without it; the returned value contains it. */
+  readonly absent?: readonly number[]
   /** Only rings that cost less are wanted. */
   readonly below?: number
 }
@@ -27,6 +29,11 @@ export interface Found {
 
 export type Solver = (tables: Tables, wanted: Wanted) => Found | null
 
+/** What the devices outside the set `used` (bits) cost. */
+export function absence(absent: readonly number[], used: number): number {
+  return absent.reduce((sum, fee, device) => (used & (1 << device) ? sum : sum + fee), 0)
+}
+
 /** Most devices that `solveExact` takes. */
 export const EXACT_DEVICES = 8
 
@@ -36,7 +43,7 @@ export const EXACT_DEVICES = 8
  */
 export const solveExact: Solver = (
   tables,
-  { combine, starters, must, below = Infinity },
+  { combine, starters, must, absent = [], below = Infinity },
 ) => {
   const { devices, layers } = tables
   if (devices > EXACT_DEVICES)
@@ -69,7 +76,7 @@ export const solveExact: Solver = (
           const close = alone
             ? 0
             : (tables.link[last * devices + starter]?.[layers] ?? Infinity)
-          const total = sum ? open + close : Math.max(open, close)
+          const total = sum ? open + close + absence(absent, mask) : Math.max(open, close)
           if (total < best) {
             best = total
             end = row + layers

@@ -1,6 +1,6 @@
 /** Rooms with more devices than the exact planner takes: a beam search, and what it may miss. */
 import { capabilities, fillBound, workAfter } from './bounds.ts'
-import { EXACT_DEVICES, solveExact } from './dp.ts'
+import { absence, EXACT_DEVICES, solveExact } from './dp.ts'
 import type { Found, Solver } from './dp.ts'
 import type { Aim } from './search.ts'
 import type { Hop, Tables, TimeTables } from './tables.ts'
@@ -36,17 +36,22 @@ export const solveLarge: Solver = (tables, wanted) => {
   const inner = chosen.flatMap((device, i) =>
     wanted.starters.includes(device) ? [i] : [],
   )
-  const below = Math.min(found?.value ?? Infinity, wanted.below ?? Infinity)
+  const { absent = [], combine } = wanted
+  const fees = chosen.map((device) => absent[device] ?? 0)
+  const outside =
+    combine === 'sum' ? absence(absent, 0) - fees.reduce((a, b) => a + b, 0) : 0
+  const below = Math.min(found?.value ?? Infinity, wanted.below ?? Infinity) - outside
   const exact = solveExact(subset(tables, chosen), {
-    combine: wanted.combine,
+    combine,
     starters: inner,
+    absent: fees,
     below,
     ...(wanted.must === undefined ? {} : { must: chosen.indexOf(wanted.must) }),
   })
   const effort = (found?.effort ?? 0) + (exact?.effort ?? 0)
   if (exact) {
     const hops = exact.hops.map((hop) => ({ ...hop, device: chosen[hop.device] ?? -1 }))
-    return { value: exact.value, hops, effort }
+    return { value: exact.value + outside, hops, effort }
   }
   return found && { ...found, effort }
 }
@@ -54,7 +59,7 @@ export const solveLarge: Solver = (tables, wanted) => {
 /** The beam search alone. */
 export const solveBeam: Solver = (
   tables,
-  { combine, starters, must, below = Infinity },
+  { combine, starters, must, absent = [], below = Infinity },
 ): Found | null => {
   const { devices, layers } = tables
   const stride = layers + 1
@@ -70,7 +75,8 @@ export const solveBeam: Solver = (
     if (last.to !== layers) return
     if (must !== undefined && !(last.used & (1 << must))) return
     const link = tables.link[last.device * devices + last.starter]?.[layers] ?? Infinity
-    const value = last.before ? add(last.value, link) : last.value
+    const open = last.before ? add(last.value, link) : last.value
+    const value = combine === 'sum' ? open + absence(absent, last.used) : open
     if (value < closed.value) Object.assign(closed, { value, last })
   }
   for (const starter of starters)

@@ -10,7 +10,7 @@ import { aimValue, bestRing, ringTimes } from './search.ts'
 import type { Aim, Ring } from './search.ts'
 import { capped, holders, shortfallTables, timeTables, withFee } from './tables.ts'
 import type { Hop, TimeTables } from './tables.ts'
-import { MARGIN, TOLERANCE } from './types.ts'
+import { MARGIN, TOLERANCE, WELCOME, WELCOME_MS } from './types.ts'
 import type { Plan, PlanDevice, PlanLinks, PlanOptions, Short, Stage } from './types.ts'
 
 /**
@@ -36,18 +36,29 @@ export function planLayers(
     (i) => (options.starter ?? room.devices[i]?.id) === room.devices[i]?.id,
   )
   const inFlight = options.inFlight ?? options.sequences
-  const aim: Aim = { load: options.load, inFlight }
+  const { load, welcome = [], level = 0 } = options
+  const plain: Aim = { load, inFlight }
+  const smallest =
+    load === 'lap' && welcome.length > 0
+      ? bestRing(tables, plain, solver, { starters })
+      : null
+  const fee = smallest
+    ? Math.ceil(Math.max(WELCOME * smallest.lap, WELCOME_MS / tables.msPerUnit))
+    : 0
+  const absent = room.devices.map(({ id }) => (welcome.includes(id) ? fee : 0))
+  const aim: Aim = load === 'lap' ? { ...plain, absent, level } : plain
 
   const best = bestRing(tables, aim, solver, { starters })
   if (!best) return short(costs, room, options, solver, starters)
 
   const current = options.current && hopsOf(options.current, room, costs, options)
-  const now = current && ringTimes(tables, current)
+  const now = current && { ...ringTimes(tables, current), hops: current }
   const margin = 1 + (options.margin ?? MARGIN)
-  const kept = now !== undefined && aimValue(aim, now) <= best.value * margin
+  const value = now && aimValue(aim, now, now.hops)
+  const kept = value !== undefined && value <= best.value * margin
   const ring: Ring =
-    kept && current
-      ? { ...now, hops: current, value: aimValue(aim, now), effort: best.effort }
+    kept && now
+      ? { ...now, value, effort: best.effort }
       : fewestMoves(best, tables, aim, solver, {
           ...options,
           starters,
@@ -71,6 +82,8 @@ export function planLayers(
     outcome: kept ? 'kept' : 'new',
     lapMs: result.lapMs,
     busiestMs: result.busiestMs,
+    valueMs: ring.value * tables.msPerUnit,
+    currentMs: value === undefined ? null : value * tables.msPerUnit,
     contextTokens: result.contextTokens,
     leftOut: idle.map((device) => ({
       device: room.devices[device]?.id ?? '',
@@ -143,13 +156,16 @@ function fewestMoves(
   const starter = devices.findIndex(({ id }) => id === current[0]?.device)
   // All layers and the starter's role together cost what the tolerance allows at most.
   const fee = Math.max(1, Math.floor((tolerance * best.lap) / (tables.layers + 1)))
-  const most = aim.load === 'lap' ? Infinity : Math.floor(best.value * (1 + tolerance))
+  const levelled = aim.level ? best.busiest : Infinity
+  const busiest = aim.load === 'lap' ? levelled : best.value
+  const most = Math.floor(busiest * (1 + tolerance))
   const limited = capped(tables, most)
   const priced = withFee(limited, holders(current, devices, tables.layers), starter, fee)
-  const found = solver(priced, { combine: 'sum', starters })
+  const { absent = [] } = aim
+  const found = solver(priced, { combine: 'sum', starters, absent })
   if (!found) return best
   const times = ringTimes(tables, found.hops)
-  const value = aimValue(aim, times)
+  const value = aimValue(aim, times, found.hops)
   const effort = best.effort + found.effort
   // A beam search may find a worse one.
   if (value > best.value * (1 + tolerance) + tables.layers) return { ...best, effort }

@@ -1,14 +1,22 @@
 /** From the two solvers' answers (smallest sum, smallest maximum) to the planner's aims. */
 import type { Combine } from './bounds.ts'
+import { absence } from './dp.ts'
 import type { Found, Solver, Wanted } from './dp.ts'
-import { busyTables, capped } from './tables.ts'
+import { busyTables, capped, without } from './tables.ts'
 import type { Hop, Tables, TimeTables } from './tables.ts'
 
 export interface Aim {
   readonly load: 'lap' | 'stage'
   /** Sequences that share the ring under load `stage`. */
   readonly inFlight: number
+  /** Under load `lap`: what each device costs that is left out, in units of the tables. */
+  readonly absent?: readonly number[]
+  /** Under load `lap`: this share may be given up to make the busiest stage less busy. */
+  readonly level?: number
 }
+
+/** The least busy ring is searched for to this factor: every step takes a whole search. */
+export const LEVEL_STEP = 1.05
 
 /** What a ring costs, in units of the tables. */
 export interface RingTimes {
@@ -26,10 +34,21 @@ export interface Ring extends RingTimes {
 /**
  * Time between two tokens of the room. A ring with n sequences in flight gives n tokens per
  * lap until its busiest stage or link has no pause left (the cycle time of a closed queue
- * with constant service times).
+ * with constant service times). Under load `lap` devices that are left out count, too.
  */
-export function aimValue({ load, inFlight }: Aim, { lap, busiest }: RingTimes): number {
-  return load === 'lap' ? lap : Math.max(busiest, lap / inFlight)
+export function aimValue(
+  { load, inFlight, absent = [] }: Aim,
+  { lap, busiest }: RingTimes,
+  hops: readonly Hop[],
+): number {
+  if (load === 'stage') return Math.max(busiest, lap / inFlight)
+  return (
+    lap +
+    absence(
+      absent,
+      hops.reduce((used, { device }) => used | (1 << device), 0),
+    )
+  )
 }
 
 /** Lap and busiest stage or link of a ring; Infinity where it is not possible. */
@@ -65,18 +84,37 @@ export function bestRing(
   wanted: Omit<Wanted, 'combine'>,
 ): Ring | null {
   let effort = 0
+  const { absent = [], level = 0 } = aim
   const solve = (t: Tables, combine: Combine, below = Infinity): Found | null => {
-    const found = solver(t, { ...wanted, combine, below })
+    const found = solver(t, { ...wanted, absent, combine, below })
     effort += found?.effort ?? 0
     return found
   }
   const ring = (hops: readonly Hop[]): Ring => {
     const times = ringTimes(tables, hops)
-    return { ...times, hops, value: aimValue(aim, times), effort }
+    return { ...times, hops, value: aimValue(aim, times, hops), effort }
   }
   if (aim.load === 'lap') {
     const found = solve(tables, 'sum')
-    return found && ring(found.hops)
+    if (!found || level === 0) return found && ring(found.hops)
+    let best = ring(found.hops)
+    const limit = Math.floor(best.value * (1 + level)) + 1
+    // Nobody is taken in for the sake of level stages alone.
+    const chosen = best.hops.map(({ device }) => device)
+    const allowed = without(
+      tables,
+      (device) => !chosen.includes(device) && !((absent[device] ?? 0) > 0),
+    )
+    let [least, most] = [0, best.busiest]
+    while (most > least * LEVEL_STEP) {
+      const bound = Math.floor(least > 0 ? Math.sqrt(least * most) : most / 2)
+      const within = solve(capped(allowed, bound), 'sum', limit)
+      if (within) best = ring(within.hops)
+      if (within) most = best.busiest
+      else least = bound
+      if (bound === 0) break
+    }
+    return { ...best, effort }
   }
   const least = solve(busyTables(tables), 'max')
   if (!least) return null

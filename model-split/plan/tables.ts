@@ -122,6 +122,16 @@ export function capped(tables: TimeTables, most: number): TimeTables {
   }
 }
 
+/** The same tables, in which some devices can take nothing. */
+export function without(
+  tables: TimeTables,
+  barred: (device: number) => boolean,
+): TimeTables {
+  const bar = (table: Float64Array, device: number) =>
+    barred(device) ? table.map(() => Infinity) : table
+  return { ...tables, span: tables.span.map(bar), start: tables.start.map(bar) }
+}
+
 /**
  * The same tables where every layer, and the role of the starter, costs `fee` more on a
  * device that does not have it in `current`.

@@ -59,6 +59,13 @@ export interface PlanOptions {
    * Infinity: only the busiest stage or link counts.
    */
   readonly inFlight?: number
+  /**
+   * Under load `lap`: ids of devices that take part unless each of them makes a lap longer by
+   * `WELCOME` of the smallest one, and by more than `WELCOME_MS`.
+   */
+  readonly welcome?: readonly string[]
+  /** Under load `lap`: this share may be given up to make the busiest stage less busy. */
+  readonly level?: number
   /** Id of the device that must be the starter. */
   readonly starter?: string
   /** The plan in force, in ring order with the starter first. */
@@ -77,6 +84,11 @@ export const MARGIN = 0.23
 /** Share of speed that is given up to move fewer layers. */
 export const TOLERANCE = 0.02
 
+/** People come to lend their phones: one is left out only where it costs this share of speed, */
+export const WELCOME = 0.5
+/** and so much time of a token that somebody could notice, ms. */
+export const WELCOME_MS = 10
+
 export interface LeftOut {
   readonly device: string
   /** One sentence for people; "it" is the device. */
@@ -93,6 +105,10 @@ export interface Plan {
   readonly lapMs: number
   /** Predicted time per token of the busiest stage or link. */
   readonly busiestMs: number
+  /** What was made small, of this plan: fees for devices that are left out count in. */
+  readonly valueMs: number
+  /** The same of the current plan as it would be now; null where it cannot go on. */
+  readonly currentMs: number | null
   /** Rows of cache per sequence that fit on every stage. */
   readonly contextTokens: number
   readonly leftOut: readonly LeftOut[]

@@ -19,6 +19,8 @@ export const CHUNK_ROWS = 64
 /** Chunks of one sequence that are in the ring at a time. */
 export const WINDOW = 4
 const MOST_RUNNING = 32
+/** Newest laps whose median is told. */
+const MEDIAN_LAPS = 9
 /** Sequences whose caches are kept for the next question. */
 const MOST_KNOWN = 48
 /** Tries without a new token in between before an answer fails. */
@@ -87,7 +89,7 @@ export class Starter {
   /** Whether every stage can take rows back, and the head gives logits for every row. */
   readonly #canDraft: boolean
   #attempts = 0
-  #lapMs: number | null = null
+  #laps: readonly number[] = []
 
   constructor(options: StarterOptions) {
     this.#options = options
@@ -97,8 +99,10 @@ export class Starter {
       segments.every(({ caches }) => caches.every(({ axis }) => axis !== null))
   }
 
+  /** Median of the newest laps; null before the first. */
   get lapMs(): number | null {
-    return this.#lapMs
+    const sorted = this.#laps.toSorted((a, b) => a - b)
+    return sorted[sorted.length >> 1] ?? null
   }
 
   ask(device: string, sequence: number, ask: AskMessage): void {
@@ -202,8 +206,9 @@ export class Starter {
     }
     const now = clock.now()
     if (running.firstAt !== null) {
-      this.#lapMs = now - running.lapAt
-      this.#costs.add(rows, this.#lapMs)
+      const lapMs = now - running.lapAt
+      this.#laps = [...this.#laps, lapMs].slice(-MEDIAN_LAPS)
+      this.#costs.add(rows, lapMs)
       running.laps++
     }
     running.firstAt ??= now

@@ -34,13 +34,21 @@ export interface PrepareReport {
 /** Running figures of this stage. */
 export interface StageStats {
   readonly epoch: Epoch
+  readonly mode: WeightMode
+  /** One token through one layer, from the newest steps; before any, as measured at load. */
   readonly msPerLayer: number
+  /** Whether `msPerLayer` comes from steps. */
+  readonly atWork: boolean
+  /** One row of a prompt through one layer; null before a long one. */
+  readonly msPerLayerPrefill: number | null
+  /** Embedding, head and sampling of one token; null where it is not the starter. */
+  readonly msStarter: number | null
   readonly memory: { readonly weights: number; readonly caches: number }
   /** Sequences with a cache here. */
   readonly sequences: number
   /** Time of all decoding steps since the weights were loaded, ms. */
   readonly stepsMs: number
-  /** Newest measured lap, ms; on the starter only. */
+  /** Median of the newest laps, ms; on the starter only. */
   readonly lapMs: number | null
 }
 
@@ -73,7 +81,7 @@ export interface StageApi {
   stop(sequence: number): Promise<void>
   /** Forgets a sequence on every stage. */
   forget(sequence: number): Promise<void>
-  /** Called about once a second while something runs. */
+  /** Called about twice a second while something runs. */
   onStats(listener: (stats: StageStats) => void): Promise<void>
   close(): Promise<void>
 }

@@ -2,25 +2,50 @@ import { expect, it } from 'vitest'
 import { fakeManifest } from '../ring/testing/fake-model.ts'
 import { Speed } from './speed.ts'
 
-it('takes the median of single steps, less what embedding and head take', () => {
-  // All segments of this model cost the same: 4 layers, embedding and head.
-  const manifest = fakeManifest({ layers: 4 })
-  const whole = new Speed(manifest, [{ from: 0, to: 4, embed: true, head: true }])
-  expect(whole.msPerLayer).toBeNull()
-  for (const ms of [60, 66, 6000]) whole.add(0, 1, ms)
-  whole.add(0, 64, 1)
-  expect(whole.msPerLayer).toBeCloseTo(11)
-  for (let i = 0; i < 31; i++) whole.add(0, 1, 12)
-  expect(whole.msPerLayer).toBeCloseTo(2)
+// All segments of this model cost the same: 4 layers, embedding and head.
+const manifest = fakeManifest({ layers: 4 })
+const whole = () => new Speed(manifest, [{ from: 0, to: 4, embed: true, head: true }])
 
+it('takes the middle of the newest steps, less what embedding and head take', () => {
+  const speed = whole()
+  expect(speed.msPerLayer).toBeNull()
+  for (const ms of [60, 66, 72, 6000]) speed.add(0, 1, ms)
+  expect(speed.msPerLayer).toBeCloseTo(11.5)
+  expect(speed.msStarter).toBeCloseTo(23)
+  for (let i = 0; i < 12; i++) speed.add(0, 1, 12)
+  expect(speed.msPerLayer).toBeCloseTo(2)
+})
+
+it('sees a device that slows down within a window, also where it stutters', () => {
+  const speed = whole()
+  for (let i = 0; i < 40; i++) speed.add(0, 1, 6)
+  // Stopped for half of the time: every other step takes long.
+  for (let i = 0; i < 15; i++) speed.add(0, 1, i % 2 === 0 ? 6 : 30)
+  expect(speed.msPerLayer).toBeGreaterThan(2)
+  expect(speed.msPerLayer).toBeLessThan(4)
+})
+
+it('keeps prompts apart from steps, and drafts with them', () => {
+  const speed = whole()
+  speed.add(0, 64, 64 * 3)
+  expect(speed.msPerLayer).toBeNull()
+  expect(speed.msPerLayerPrefill).toBeCloseTo(0.5)
+  speed.add(0, 4, 12)
+  expect(speed.msPerLayer).toBeCloseTo(2)
+  expect(speed.msPerLayerPrefill).toBeCloseTo(0.5)
+})
+
+it('adds up what a starter does besides its layers', () => {
   const starter = new Speed(manifest, [
     { from: 0, to: 1, embed: true, head: false },
     { from: 4, to: 4, embed: false, head: true },
   ])
   starter.add(1, 1, 500)
   expect(starter.msPerLayer).toBeNull()
+  expect(starter.msStarter).toBeNull()
   starter.add(0, 1, 8)
   expect(starter.msPerLayer).toBeCloseTo(4)
+  expect(starter.msStarter).toBeCloseTo(504)
   starter.add(0, 64, 1000)
   expect(starter.stepsMs).toBe(508)
 })

@@ -1,24 +1,48 @@
-/** A running estimate of this device's speed that a few slow steps don't spoil. */
+/** Running estimates of this device's speed that a few odd runs don't spoil. */
 import type { Manifest } from '../../model-split/manifest.ts'
 import { segmentsOf, type Span } from '../../model-split/span.ts'
 
-/** Newest decoding steps that count. */
-const STEPS = 31
+/** Newest decoding steps that count: few enough that a tab which slows down is soon seen. */
+const STEPS = 15
+/** Newest chunks of prompts that count. */
+const CHUNKS = 5
+/** A step carries one row, or a short draft that is checked in one go. */
+const MOST_STEP_ROWS = 12
+/** Chunks of fewer rows say little of long prompts. */
+const LEAST_CHUNK_ROWS = 16
 
 export class Speed {
-  /** Share of one layer in a run of each span; null where the span has no layers. */
-  readonly #shares: readonly (number | null)[]
-  readonly #steps: number[] = []
+  readonly #spans: readonly SpanRuns[]
   #stepsMs = 0
 
   constructor(manifest: Manifest, spans: readonly Span[]) {
-    this.#shares = spans.map((span) => shareOf(manifest, span))
+    this.#spans = spans.map((span) => ({
+      layers: span.to - span.from,
+      share: layersShare(manifest, span),
+      steps: [],
+      chunks: [],
+    }))
   }
 
-  /** Time for one token through one layer, the median of the newest steps; null before. */
+  /** Time for one token through one layer; null before the first. */
   get msPerLayer(): number | null {
-    const sorted = this.#steps.toSorted((a, b) => a - b)
-    return sorted[Math.floor(sorted.length / 2)] ?? null
+    return this.#perLayer(({ steps }) => steps)
+  }
+
+  /** Time for one row of a prompt through one layer; null before the first. */
+  get msPerLayerPrefill(): number | null {
+    return this.#perLayer(({ chunks }) => chunks)
+  }
+
+  /** Embedding and head of one token, as far as they run here; null before all have run. */
+  get msStarter(): number | null {
+    let sum = 0
+    for (const { share, steps } of this.#spans) {
+      const ms = midmean(steps)
+      if (ms === null) return null
+      sum += ms * (1 - share)
+    }
+    return sum
   }
 
   /** Time of all decoding steps together, embedding and head included, ms. */
@@ -26,24 +50,53 @@ export class Speed {
     return this.#stepsMs
   }
 
-  /** Prefill chunks don't count: their rows share the reading of the weights. */
+  /** A run of the span of that index. */
   add(span: number, rows: number, ms: number): void {
-    if (rows === 1) this.#stepsMs += ms
-    const share = this.#shares[span] ?? null
-    if (rows !== 1 || share === null) return
-    this.#steps.push(ms * share)
-    if (this.#steps.length > STEPS) this.#steps.shift()
+    const runs = this.#spans[span]
+    if (!runs) return
+    if (rows <= MOST_STEP_ROWS) {
+      this.#stepsMs += ms
+      keep(runs.steps, ms, STEPS)
+    } else if (rows >= LEAST_CHUNK_ROWS) keep(runs.chunks, ms / rows, CHUNKS)
+  }
+
+  #perLayer(runs: (span: SpanRuns) => readonly number[]): number | null {
+    for (const span of this.#spans) {
+      const ms = midmean(runs(span))
+      if (ms !== null && span.layers > 0) return (ms * span.share) / span.layers
+    }
+    return null
   }
 }
 
-/** By operations: embedding and head take their part of a run. */
-function shareOf(manifest: Manifest, span: Span): number | null {
-  const count = span.to - span.from
-  if (count === 0) return null
+interface SpanRuns {
+  readonly layers: number
+  /** Of its layers in a run; embedding and head take the rest. */
+  readonly share: number
+  readonly steps: number[]
+  readonly chunks: number[]
+}
+
+function keep(window: number[], value: number, most: number): void {
+  window.push(value)
+  if (window.length > most) window.shift()
+}
+
+/** Mean of the middle half: as robust as a median, and right where runs are of two kinds. */
+function midmean(values: readonly number[]): number | null {
+  if (values.length === 0) return null
+  const cut = Math.floor(values.length / 4)
+  const middle = values.toSorted((a, b) => a - b).slice(cut, values.length - cut)
+  return middle.reduce((sum, value) => sum + value, 0) / middle.length
+}
+
+/** By operations. */
+function layersShare(manifest: Manifest, span: Span): number {
   const [start, end] = segmentsOf(manifest, span)
   const all = manifest.segments.slice(start, end)
   const inner = manifest.segments.slice(span.from + 1, span.to + 1)
   const flops = (some: typeof all) =>
     some.reduce((sum, segment) => sum + segment.flops, 0)
-  return flops(all) > 0 ? flops(inner) / flops(all) / count : 1 / count
+  if (flops(all) > 0) return flops(inner) / flops(all)
+  return span.to > span.from ? 1 : 0
 }

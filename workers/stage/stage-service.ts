@@ -18,7 +18,7 @@ import {
 import { Mutex } from './stage-errors.ts'
 import { StageError, type LoadProgress } from './types.ts'
 
-const STATS_MS = 1000
+const STATS_MS = 500
 /** Caches get at least this much, or no prompt would fit. */
 const LEAST_CACHE_BYTES = 8 * 2 ** 20
 
@@ -104,7 +104,8 @@ export class StageService implements StageApi {
       )
       if (kept) {
         await this.#replaceNext({ plan, part: kept })
-        return { ...kept.report, memory: kept.engine.memory() }
+        const msPerLayer = kept.speed.msPerLayer ?? kept.report.msPerLayer
+        return { ...kept.report, msPerLayer, memory: kept.engine.memory() }
       }
       await this.#replaceNext(null)
       const sound = [...this.#loaded].filter((part) => !this.#broken.has(part))
@@ -246,7 +247,11 @@ export class StageService implements StageApi {
     const { speed, engine, report } = active.part
     const stats: StageStats = {
       epoch: active.plan.epoch,
+      mode: report.mode,
       msPerLayer: speed.msPerLayer ?? report.msPerLayer,
+      atWork: speed.msPerLayer !== null,
+      msPerLayerPrefill: speed.msPerLayerPrefill,
+      msStarter: report.msStarter === null ? null : (speed.msStarter ?? report.msStarter),
       memory: engine.memory(),
       sequences: ring.sequences,
       stepsMs: speed.stepsMs,

@@ -54,6 +54,7 @@ export const SAMPLES: { readonly [T in Message['type']]: Message & { type: T } }
       msPerLayer: 2.5,
       msPerLayerPrefill: 0.5,
       msStarter: null,
+      slowdown: 1.5,
       lap: { epoch, ms: 31.5 },
       links: [{ device: ID_B, rttMs: 3, bytesPerMs: 2500 }],
       state: { kind: 'fetching', doneBytes: 1, totalBytes: 2 },

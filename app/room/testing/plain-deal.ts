@@ -6,7 +6,7 @@ import type { Dtype, Manifest } from '../../../model-split/manifest.ts'
 import { evaluate } from '../../../model-split/manifest.ts'
 import { blobsOf, cachesOf, type Span } from '../../../model-split/span.ts'
 import type { RingStage } from '../../../workers/ring/types.ts'
-import { GUESS_MS, speedsOf, type Deal, type DealDevice, type Dealt } from '../deal.ts'
+import type { Deal, DealDevice, Dealt } from '../deal.ts'
 
 /** Rows of context that a plan leaves room for. */
 export const PLANNED_ROWS = 1024
@@ -40,6 +40,29 @@ export function bytesOf(manifest: Manifest, span: Span): number {
   return Math.ceil(weights * OVERHEAD + caches)
 }
 
+/** Assumed for one layer where nobody has measured yet, ms. */
+export const GUESS_MS = 5
+
+/** Assumed speeds: the median of the known ones where a device has not measured. */
+export function speedsOf(devices: readonly DealDevice[]): Map<string, number> {
+  const known = devices.flatMap((d) => (d.msPerLayer === null ? [] : [d.msPerLayer]))
+  const median = known.sort((a, b) => a - b)[Math.floor(known.length / 2)] ?? GUESS_MS
+  return new Map(devices.map((d) => [d.device, Math.max(0.001, d.msPerLayer ?? median)]))
+}
+
+/** Time of the busiest stage for one token, ms; infinite where a device is not there. */
+export function busiestOf(
+  stages: readonly RingStage[],
+  devices: readonly DealDevice[],
+): number {
+  const speeds = speedsOf(devices)
+  return stages.reduce((busiest, { device, from, to }, i) => {
+    const starter = devices.find((d) => d.device === device)?.msStarter ?? 0
+    const time = (speeds.get(device) ?? Infinity) * (to - from) + (i === 0 ? starter : 0)
+    return Math.max(busiest, time)
+  }, 0)
+}
+
 export interface LayerCosts {
   readonly layers: readonly number[]
   /** Embedding and head. */
@@ -65,7 +88,10 @@ const cached = new WeakMap<Manifest, LayerCosts>()
 export const dealLayers: Deal = (manifest, devices, now) => {
   const costs = cached.get(manifest) ?? costsOf(manifest)
   cached.set(manifest, costs)
-  return dealCosts(costs, devices, now?.[0]?.device ?? null)
+  const dealt = dealCosts(costs, devices, now?.[0]?.device ?? null)
+  if (dealt.kind === 'short' || !now) return dealt
+  const nowMs = busiestOf(now, devices)
+  return { ...dealt, nowMs: nowMs < Infinity ? nowMs : null }
 }
 
 /** As `dealLayers`, with the bytes of each layer given. */
@@ -86,7 +112,10 @@ export function dealCosts(
     const found = dealInOrder(costs, order, speeds)
     if (found && (!best || found.busiest < best.busiest - 1e-9)) best = found
   }
-  if (best) return { kind: 'plan', stages: best.stages }
+  if (best) {
+    const { stages, busiest } = best
+    return { kind: 'plan', stages, leftOut: [], ms: busiest, nowMs: null, moveMs: 0 }
+  }
   const need = costs.starter + costs.layers.reduce((sum, bytes) => sum + bytes, 0)
   const have = sorted.reduce((sum, d) => sum + d.memoryBudget, 0)
   // Enough in total can still be too little where no layer fits what is left of each.

@@ -16,6 +16,7 @@ export function deviceView(change: Partial<DeviceView> = {}): DeviceView {
     msPerLayer: null,
     msPerLayerPrefill: null,
     stageMs: null,
+    slowdown: 1,
     rttMs: null,
     links: [],
     memoryUsed: 0,

@@ -1,0 +1,62 @@
+/** Turns what this device measures of itself into its facts. */
+import type { StageStats } from '../../workers/stage/api.ts'
+import type { Clock } from './clock.ts'
+import { Pace } from './pace.ts'
+import type { Facts } from './protocol.ts'
+import type { Replica } from './replica.ts'
+
+export class Monitor {
+  readonly #pace = new Pace()
+
+  constructor(
+    private readonly self: string,
+    private readonly clock: Clock,
+    private readonly replica: Pick<Replica, 'state' | 'facts' | 'tell'>,
+  ) {}
+
+  /** Running figures of this device's stage. */
+  worked(stats: StageStats): void {
+    const { mode, msPerLayer, msPerLayerPrefill, msStarter, atWork, lapMs } = stats
+    if (atWork) this.#pace.worked({ mode, msPerLayer }, this.clock.now())
+    const { facts } = this.replica
+    const known = facts.get(this.self)?.msPerLayer ?? msPerLayer
+    const answers = [...facts.values()].reduce((sum, { running }) => sum + running, 0)
+    this.replica.tell({
+      mode,
+      msPerLayer: round(atWork ? msPerLayer : known),
+      slowdown: round(this.#pace.slowdown),
+      ...(msPerLayerPrefill !== null && { msPerLayerPrefill: round(msPerLayerPrefill) }),
+      ...(msStarter !== null && { msStarter: round(msStarter) }),
+      // With several answers a lap also waits for the others.
+      lap:
+        lapMs !== null && answers === 1 ? { epoch: stats.epoch, ms: round(lapMs) } : null,
+      memoryUsed: stats.memory.weights + stats.memory.caches,
+    })
+  }
+
+  /** What was measured while loading, set against what this device is known to do. */
+  loaded(change: Partial<Facts>): Partial<Facts> {
+    const { mode, msPerLayer } = change
+    if (!mode || typeof msPerLayer !== 'number') return change
+    const measured = { mode, msPerLayer }
+    const ms = this.#pace.loaded(measured, this.#runsLayers(), this.clock.now())
+    return { ...change, msPerLayer: round(ms), slowdown: round(this.#pace.slowdown) }
+  }
+
+  /** To be called now and then: a slow device that was left out is offered after a rest. */
+  rest(): void {
+    if (this.#runsLayers()) return
+    const rested = this.#pace.rest(this.clock.now())
+    if (rested) this.replica.tell({ msPerLayer: round(rested.msPerLayer), slowdown: 1 })
+  }
+
+  #runsLayers(): boolean {
+    const stages = this.replica.state?.active?.stages ?? []
+    return stages.some(({ device }) => device === this.self)
+  }
+}
+
+/** Two significant digits: small changes are not worth a message. */
+function round(value: number): number {
+  return Number(value.toPrecision(2))
+}
