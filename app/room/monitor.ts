@@ -1,9 +1,36 @@
 /** Turns what this device measures of itself into its facts. */
 import type { StageStats } from '../../workers/stage/api.ts'
 import type { Clock } from './clock.ts'
+import { twoDigits } from './figures.ts'
 import { Pace } from './pace.ts'
-import type { Facts } from './protocol.ts'
+import { asLine, type Facts } from './protocol.ts'
 import type { Replica } from './replica.ts'
+import type { RoomOptions } from './session.ts'
+
+/** What a device tells of itself before it has measured anything. */
+export function firstFacts(
+  options: Pick<RoomOptions, 'name' | 'engine' | 'memoryBudget' | 'memoryProbed'>,
+): Facts {
+  return {
+    name: asLine(options.name, 40),
+    engine: options.engine === 'webgpu' ? 'webgpu' : 'wasm',
+    memoryBudget: Math.max(0, Math.floor(options.memoryBudget)),
+    memoryUsed: 0,
+    memoryProbed: options.memoryProbed ?? null,
+    mode: null,
+    msPerLayer: null,
+    msPerLayerPrefill: null,
+    msStarter: null,
+    slowdown: 1,
+    lap: null,
+    links: [],
+    state: { kind: 'joining' },
+    prepared: null,
+    running: 0,
+    battery: null,
+    visible: true,
+  }
+}
 
 export class Monitor {
   readonly #pace = new Pace()
@@ -23,13 +50,17 @@ export class Monitor {
     const answers = [...facts.values()].reduce((sum, { running }) => sum + running, 0)
     this.replica.tell({
       mode,
-      msPerLayer: round(atWork ? msPerLayer : known),
-      slowdown: round(this.#pace.slowdown),
-      ...(msPerLayerPrefill !== null && { msPerLayerPrefill: round(msPerLayerPrefill) }),
-      ...(msStarter !== null && { msStarter: round(msStarter) }),
+      msPerLayer: twoDigits(atWork ? msPerLayer : known),
+      slowdown: twoDigits(this.#pace.slowdown),
+      ...(msPerLayerPrefill !== null && {
+        msPerLayerPrefill: twoDigits(msPerLayerPrefill),
+      }),
+      ...(msStarter !== null && { msStarter: twoDigits(msStarter) }),
       // With several answers a lap also waits for the others.
       lap:
-        lapMs !== null && answers === 1 ? { epoch: stats.epoch, ms: round(lapMs) } : null,
+        lapMs !== null && answers === 1
+          ? { epoch: stats.epoch, ms: twoDigits(lapMs) }
+          : null,
       memoryUsed: stats.memory.weights + stats.memory.caches,
     })
   }
@@ -40,23 +71,23 @@ export class Monitor {
     if (!mode || typeof msPerLayer !== 'number') return change
     const measured = { mode, msPerLayer }
     const ms = this.#pace.loaded(measured, this.#runsLayers(), this.clock.now())
-    return { ...change, msPerLayer: round(ms), slowdown: round(this.#pace.slowdown) }
+    return {
+      ...change,
+      msPerLayer: twoDigits(ms),
+      slowdown: twoDigits(this.#pace.slowdown),
+    }
   }
 
   /** To be called now and then: a slow device that was left out is offered after a rest. */
   rest(): void {
     if (this.#runsLayers()) return
     const rested = this.#pace.rest(this.clock.now())
-    if (rested) this.replica.tell({ msPerLayer: round(rested.msPerLayer), slowdown: 1 })
+    if (rested)
+      this.replica.tell({ msPerLayer: twoDigits(rested.msPerLayer), slowdown: 1 })
   }
 
   #runsLayers(): boolean {
     const stages = this.replica.state?.active?.stages ?? []
     return stages.some(({ device }) => device === this.self)
   }
-}
-
-/** Two significant digits: small changes are not worth a message. */
-function round(value: number): number {
-  return Number(value.toPrecision(2))
 }

@@ -15,11 +15,11 @@ import { linkFacts } from './link-facts.ts'
 import { foundRoom, memberOf } from './membership.ts'
 import { holdersOf, MateShards } from './mate-shards.ts'
 import { Mesh } from './mesh.ts'
-import { Monitor } from './monitor.ts'
+import { firstFacts, Monitor } from './monitor.ts'
 import { modelAddress, resolveModel } from './model-url.ts'
 import { Preparer, sentenceOf } from './preparer.ts'
 import { PROOF_LIMIT_MS } from './proof.ts'
-import { asLine, type Facts, type Message } from './protocol.ts'
+import { asLine, type Message } from './protocol.ts'
 import { JoinError, Rendezvous, whyNotJoined } from './rendezvous.ts'
 import { Replica } from './replica.ts'
 import { codeOf, linkOf, slotIds, SLOTS, type Secret } from './secret.ts'
@@ -42,6 +42,8 @@ export interface RoomOptions {
   readonly memoryBudget: number
   /** Bytes that a probe could get, or null. */
   readonly memoryProbed?: number | null
+  /** What people should know from the start, in one sentence. */
+  readonly notice?: string | null
   readonly engine: 'auto' | 'wasm' | 'webgpu'
   readonly threads: number
   /** Cut folder of the model, for a room that is opened here. */
@@ -127,25 +129,6 @@ export class Session extends EventTarget implements RoomSession {
         ownRank: () => this.#replica.rank,
       },
     )
-    const facts: Facts = {
-      name: asLine(options.name, 40),
-      engine: options.engine === 'webgpu' ? 'webgpu' : 'wasm',
-      memoryBudget: Math.max(0, Math.floor(options.memoryBudget)),
-      memoryUsed: 0,
-      memoryProbed: options.memoryProbed ?? null,
-      mode: null,
-      msPerLayer: null,
-      msPerLayerPrefill: null,
-      msStarter: null,
-      slowdown: 1,
-      lap: null,
-      links: [],
-      state: { kind: 'joining' },
-      prepared: null,
-      running: 0,
-      battery: null,
-      visible: true,
-    }
     this.#replica = new Replica(
       {
         self,
@@ -153,7 +136,7 @@ export class Session extends EventTarget implements RoomSession {
         random,
         deal: options.deal,
         expected: options.expected ?? 1,
-        facts,
+        facts: firstFacts(options),
       },
       this.#mesh,
       () => this.#sync(),
@@ -222,6 +205,7 @@ export class Session extends EventTarget implements RoomSession {
       }),
       options.health?.((health) => this.#replica.tell(health)) ?? (() => undefined),
     )
+    this.#notice = options.notice ?? null
     this.#view = this.#look()
   }
 

@@ -36,10 +36,7 @@ export class ChoirLendSettings extends LitElement {
 
   override connectedCallback(): void {
     super.connectedCallback()
-    this.services?.preflight().then(
-      (preflight) => (this.preflight = preflight),
-      () => undefined,
-    )
+    this.look()
   }
 
   protected override render(): TemplateResult | typeof nothing {
@@ -69,9 +66,31 @@ export class ChoirLendSettings extends LitElement {
         }}
       />
       <p class="hint">
+        ${preflight.halved ? 'Less is offered as loading a model made the browser close this page.' : nothing}
         The more phones lend, the larger the model may be. Too much can make the browser
         close this page. At 0 this phone only asks.
-      </p>`
+      </p>
+      ${
+        preflight.halved
+          ? html`<button
+              class="button"
+              data-testid="lend-all-again"
+              @click=${() => {
+                this.services?.forgetCrashes()
+                this.look()
+              }}
+            >
+              Offer all of it again
+            </button>`
+          : nothing
+      }`
+  }
+
+  private look(): void {
+    this.services?.preflight().then(
+      (preflight) => (this.preflight = preflight),
+      () => undefined,
+    )
   }
 }
 

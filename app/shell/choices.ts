@@ -11,9 +11,11 @@ export interface Choices {
   readonly threads: number | null
   /** Phones that a room opened here waits for before it deals its layers. */
   readonly phones: number
+  /** How layers are dealt by this phone: `planned`, `still`, `equal`; see room/other-deals.ts. */
+  readonly deal: string
 }
 
-/** `?model=<cut folder>&engine=wasm&memory=<bytes>&threads=1&phones=3` */
+/** `?model=<cut folder>&engine=wasm&memory=<bytes>&threads=1&phones=3&deal=still` */
 export function readChoices(search: URLSearchParams): Choices {
   const engine = search.get('engine')
   return {
@@ -22,6 +24,7 @@ export function readChoices(search: URLSearchParams): Choices {
     memoryBudget: count(search.get('memory'), 1e12),
     threads: count(search.get('threads'), 16),
     phones: count(search.get('phones'), 16) ?? 1,
+    deal: search.get('deal') ?? 'planned',
   }
 }
 

@@ -35,10 +35,12 @@ export function fakeServices(scene: string): Services {
         return fakeSession(scene)
       },
     },
+    forgetCrashes: () => undefined,
     preflight: () =>
       Promise.resolve({
         engine: scene === 'slow' ? 'wasm' : 'webgpu',
         memoryBytes: 1.2e9,
+        halved: false,
         problems:
           scene === 'slow'
             ? [

@@ -32,7 +32,8 @@ export function judge(facts: BrowserFacts): Preflight {
   const memoryBytes = facts.ios
     ? 900 * MB
     : Math.min(2000, Math.max(300, (facts.deviceMemory ?? 4) * 300)) * MB
-  return { engine: facts.gpuAdapter ? 'webgpu' : 'wasm', memoryBytes, problems }
+  const engine = facts.gpuAdapter ? 'webgpu' : 'wasm'
+  return { engine, memoryBytes, halved: false, problems }
 }
 
 export function isIos(agent: string, touchPoints: number): boolean {

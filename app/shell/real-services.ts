@@ -2,6 +2,7 @@
 import { transfer, wrap } from 'comlink'
 import { browserEffects } from '../room/browser.ts'
 import { RoomHook, Witness } from '../room/hook.ts'
+import { DEALS } from '../room/other-deals.ts'
 import { planDeal } from '../room/plan-deal.ts'
 import { createRoom, joinByCode, joinByLink } from '../room/rooms.ts'
 import { JoinError } from '../room/rendezvous.ts'
@@ -14,7 +15,7 @@ import type { StageWorkerApi } from '../../workers/stage/stage.worker.ts'
 import type { TextApi } from '../../workers/text/types.ts'
 import { readChoices, type Choices } from './choices.ts'
 import { keptName } from './device-name.ts'
-import { quickPreflight } from './preflight.ts'
+import { Lending } from './lend.ts'
 import { keepRuntime } from './register-sw.ts'
 import { runtimeFiles } from './runtime-files.ts'
 import type { Services } from './services.ts'
@@ -30,27 +31,36 @@ declare global {
 export function realServices(page: URL): Services {
   const choices = readChoices(page.searchParams)
   const shards = startShards()
+  const lending = new Lending()
   return {
     rooms: {
-      create: async () => enter(await roomOptions(choices, shards), (o) => createRoom(o)),
+      create: async () =>
+        enter(await roomOptions(choices, shards, lending), (o) => createRoom(o)),
       join: async (link, signal) =>
-        enter(await roomOptions(choices, shards), (o) => joinByLink(o, link, signal)),
+        enter(await roomOptions(choices, shards, lending), (o) =>
+          joinByLink(o, link, signal),
+        ),
       rejoin: async (link, signal) => {
         const secret = parseLink(link)
         try {
-          const entry = await roomOptions(choices, shards)
+          const entry = await roomOptions(choices, shards, lending)
           return await enter(entry, (o) => joinByLink(o, link, signal))
         } catch (error) {
           // Nobody is left but this device: the room goes on here.
           const left = error instanceof JoinError && error.nobody && !signal.aborted
           if (!left || !secret) throw error
-          return enter(await roomOptions(choices, shards), (o) => createRoom(o, secret))
+          return enter(await roomOptions(choices, shards, lending), (o) =>
+            createRoom(o, secret),
+          )
         }
       },
       knock: async (code, options) =>
-        enter(await roomOptions(choices, shards), (o) => joinByCode(o, code, options)),
+        enter(await roomOptions(choices, shards, lending), (o) =>
+          joinByCode(o, code, options),
+        ),
     },
-    preflight: quickPreflight,
+    preflight: () => lending.look(),
+    forgetCrashes: () => lending.forgetCrashes(),
     storage: () => shards.storage(),
     removeModel: (url) => shards.remove(url),
   }
@@ -75,6 +85,7 @@ interface Entry {
 async function roomOptions(
   choices: Choices,
   shards: ReturnType<typeof wrap<ShardsApi>>,
+  lending: Lending,
 ): Promise<Entry> {
   const stageWorker = new Worker(
     new URL('../../workers/stage/stage.worker.ts', import.meta.url),
@@ -94,7 +105,7 @@ async function roomOptions(
   const [forStage, forText] = [share(), share()]
   await stage.readShardsFrom(transfer(forStage, [forStage]))
   await text.connect(transfer(forText, [forText]))
-  const preflight = await quickPreflight()
+  const { memoryBytes, probedBytes } = await lending.look()
   const witness = new Witness()
   return {
     witness,
@@ -104,15 +115,17 @@ async function roomOptions(
     },
     options: {
       ...browserEffects(),
-      stage: witness.stage(keepingRuntime(stageOf(stage))),
+      stage: witness.stage(lending.watch(keepingRuntime(stageOf(stage)))),
       shards: witness.shards(shardsOf(shards)),
       text: textOf(text),
       name: keptName(sessionStorage, navigator.userAgent, Math.random()),
-      memoryBudget: choices.memoryBudget ?? preflight.memoryBytes,
+      memoryBudget: choices.memoryBudget ?? memoryBytes,
+      memoryProbed: probedBytes,
+      notice: lending.takeNotice(),
       engine: choices.engine,
       threads: choices.threads ?? threadsFor(navigator.hardwareConcurrency),
       model: choices.model,
-      deal: planDeal,
+      deal: DEALS[choices.deal] ?? planDeal,
       expected: choices.phones,
     },
   }

@@ -4,16 +4,27 @@ import { DevicePage } from '../../fixtures/device-page.ts'
 import type { AnswerStats } from '../../../workers/ring/types.ts'
 import { askRoom, newPage, type AskOptions, type Network } from '../engines.ts'
 
-/** Each stage has one thread and enough memory for the fast mode. */
-const SEARCH = 'engine=wasm&threads=1&memory=1500000000'
+/** Each stage has one thread. */
+const SEARCH = 'engine=wasm&threads=1'
+/** Enough for the fast mode of the whole model. */
+const MEMORY = 1_500_000_000
 const READY_MS = 180_000
 /** Figures of a stage come once a second while it works, and once more after that. */
 const STATS_MS = 1300
 
+export interface RoomSpan {
+  /** Index in `devices`. */
+  readonly device: number
+  readonly from: number
+  readonly to: number
+  readonly starter: boolean
+  readonly bytes: number
+}
+
 export interface RoomOfTabs {
   readonly devices: readonly DevicePage[]
   /** Layers `[from, to)` by device, in ring order; the starter first. */
-  spans(): Promise<{ from: number; to: number; starter: boolean; bytes: number }[]>
+  spans(): Promise<readonly RoomSpan[]>
   ask(
     device: number,
     prompt: string,
@@ -25,26 +36,53 @@ export interface RoomOfTabs {
   close(): Promise<void>
 }
 
-export async function openRoom(
+export interface RoomChoices {
+  /** Bytes that each tab lends. */
+  readonly memory?: number
+  /** How layers are dealt: app/room/other-deals.ts. */
+  readonly deal?: string
+  readonly network?: Network
+}
+
+/** A room of so many tabs of one browser. */
+export function openRoom(
   browser: Browser,
   origin: string,
   tabs: number,
   network?: Network,
 ): Promise<RoomOfTabs> {
+  const browsers = new Array<Browser>(tabs).fill(browser)
+  return joinRoom(browsers, origin, network ? { network } : {})
+}
+
+/** A room with a tab in each of the browsers, in that order. */
+export async function joinRoom(
+  browsers: readonly Browser[],
+  origin: string,
+  { memory = MEMORY, deal = 'planned', network }: RoomChoices = {},
+): Promise<RoomOfTabs> {
   const devices: DevicePage[] = []
+  const ids: string[] = []
+  const tabs = browsers.length
+  const search = `${SEARCH}&memory=${memory}&deal=${deal}`
   let link = ''
-  for (let index = 0; index < tabs; index++) {
+  for (const [index, browser] of browsers.entries()) {
     const page = await newPage(browser, network)
     const device = new DevicePage(`tab-${index + 1}`, page, page.context(), origin)
     devices.push(device)
     if (index === 0) {
-      await device.startRoom(`/?${SEARCH}&phones=${tabs}`)
+      await device.startRoom(`/?${search}&phones=${tabs}`)
       link = await device.link()
     } else {
       const joining = new URL(link)
-      joining.search = SEARCH
+      joining.search = search
       await device.join(joining.href)
     }
+    ids.push(
+      await page.evaluate(
+        () => window.choir?.view.devices.find(({ self }) => self)?.id ?? '',
+      ),
+    )
   }
   for (const { page } of devices)
     await page.waitForFunction(
@@ -73,12 +111,11 @@ export async function openRoom(
     devices,
     ask,
     async spans() {
-      const rows = await devices[0]!.page.evaluate(() =>
-        (window.choir?.view.devices ?? []).flatMap(({ span, starter, memoryUsed }) =>
-          span || starter
-            ? [{ from: 0, to: 0, ...span, starter, bytes: memoryUsed }]
-            : [],
-        ),
+      const view = await devices[0]!.page.evaluate(() => window.choir?.view.devices ?? [])
+      const rows = view.flatMap(({ id, span, starter, memoryUsed: bytes }) =>
+        span || starter
+          ? [{ device: ids.indexOf(id), from: 0, to: 0, ...span, starter, bytes }]
+          : [],
       )
       return rows.sort((a, b) => Number(b.starter) - Number(a.starter) || a.from - b.from)
     },
