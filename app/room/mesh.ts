@@ -18,6 +18,8 @@ import type { Secret } from './secret.ts'
 export const BEAT_MS = 1000
 /** Beats without a sign of life until a link counts as lost. */
 export const STRIKES = 3
+/** Newest round trips that count. */
+const MEASURED_BEATS = 8
 /** Bad or excess messages that end a link. */
 export const MAX_MALFORMED = 20
 const BURST = 200
@@ -59,6 +61,7 @@ interface Link {
   readonly bucket: TokenBucket
   heard: number
   bad: number
+  rtts: readonly number[]
   rttMs: number | null
   ping: { readonly n: number; readonly at: number } | null
   frames: boolean
@@ -208,6 +211,7 @@ export class Mesh {
       bucket: new TokenBucket(clock, BURST, PER_SECOND),
       heard: clock.now(),
       bad: 0,
+      rtts: [],
       rttMs: null,
       ping: null,
       frames: false,
@@ -260,7 +264,8 @@ export class Mesh {
       case 'pong':
         if (link.ping?.n === message.n) {
           const rtt = this.options.clock.now() - link.ping.at
-          link.rttMs = link.rttMs === null ? rtt : 0.7 * link.rttMs + 0.3 * rtt
+          link.rtts = [...link.rtts, rtt].slice(-MEASURED_BEATS)
+          link.rttMs = lowerQuartile(link.rtts)
           link.ping = null
         }
         break
@@ -298,4 +303,10 @@ export class Mesh {
       else this.#ping(link)
     }
   }
+}
+
+/** Pages that are busy answer late, none answers early: the lower part tells of the link. */
+function lowerQuartile(values: readonly number[]): number | null {
+  const sorted = values.toSorted((a, b) => a - b)
+  return sorted[Math.floor(sorted.length / 4)] ?? null
 }
