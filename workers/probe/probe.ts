@@ -55,7 +55,7 @@ export async function probeFeatures(
   const feel = <T>(work: () => Promise<T>, otherwise: T): Promise<T> =>
     within(clock, PATIENCE_MS, attempt(work)).catch(() => otherwise)
   const [gpu, opfs, indexedDb] = await Promise.all([
-    feel(() => feelGpu(navigator.gpu), null),
+    probeGpu(navigator.gpu, clock),
     feel(() => feelOpfs(navigator.storage), false),
     feel(() => feelIndexedDb(scope.indexedDB), false),
   ])
@@ -97,6 +97,18 @@ export function chooseBundle(
     bundle: jspi ? 'jspi' : 'webgpu',
     reason: 'WebGPU is there, so the model runs on the graphics chip.',
   }
+}
+
+/** Null: no adapter that can be used; also where the driver does not answer in time. */
+export function probeGpu(
+  gpu: Pick<GPU, 'requestAdapter'> | undefined,
+  clock: Clock,
+): Promise<GpuReport | null> {
+  return within(
+    clock,
+    PATIENCE_MS,
+    attempt(() => feelGpu(gpu)),
+  ).catch(() => null)
 }
 
 async function feelGpu(gpu: Pick<GPU, 'requestAdapter'> | undefined) {

@@ -4,7 +4,6 @@
  */
 import type { InferenceSession, Tensor } from 'onnxruntime-common'
 import type { LinkedSpan } from '../../model-split/link/link.ts'
-import type { Manifest } from '../../model-split/manifest.ts'
 import type { Backend, BackendSession, RunRequest } from './backend.ts'
 import { runsOfLayers } from './divide.ts'
 import { StageEngine, type EngineOptions } from './engine.ts'
@@ -13,6 +12,7 @@ import { fromOrt, toOrt, type Ort } from './ort-tensors.ts'
 import { cachesAreShareable } from './shared-caches.ts'
 import { Mutex } from './stage-errors.ts'
 import { StageError, type Engine, type TensorData } from './types.ts'
+import { usesHalf } from './webgpu-fit.ts'
 
 /**
  * Weights go to the graphics processor without a copy in the WASM heap; this bounds what
@@ -47,7 +47,7 @@ function webGpuBackend(options: WebGpuOptions): Backend<GpuCaches> {
       if (usesHalf(manifest) && !device.features.has('shader-f16'))
         throw new StageError(
           'bad-model',
-          'The graphics processor of this device does not compute in 16 bits; the model runs without it.',
+          'The graphics chip does not compute in 16 bits as this model does.',
         )
     },
     open: (linked, weights) =>
@@ -145,7 +145,7 @@ class DeviceGuard {
             )
           : new StageError(
               'wrong-result',
-              'The graphics processor refused a part of the model; it runs without it.',
+              'The graphics chip refused a part of the model.',
               { cause: error.message },
             )
     })
@@ -165,12 +165,4 @@ class DeviceGuard {
   #check(): void {
     if (this.#fault) throw this.#fault
   }
-}
-
-function usesHalf({ tensors, blobs, segments }: Manifest): boolean {
-  return [
-    ...Object.values(tensors),
-    ...Object.values(blobs).flatMap((blob) => blob.tensors),
-    ...segments.flatMap(({ caches }) => caches),
-  ].some(({ dtype }) => dtype === 'float16')
 }

@@ -20,8 +20,8 @@ export interface StageParts {
    * @throws Error where this browser cannot run it.
    */
   engine(kind: EngineKind, threads: number): Promise<Engine>
-  /** Null where WebGPU can be tried, else one sentence why not. */
-  webgpuMissing(): Promise<string | null>
+  /** Null where WebGPU is worth trying for the model, else one sentence why not. */
+  webgpuMissing(options: OpenOptions): Promise<string | null>
   reader(options: OpenOptions): Promise<ShardReader>
   readonly clock: Clock
 }
@@ -135,7 +135,7 @@ export async function loadPart(
   // What did not serve here before is not tried again.
   const before = loaded[0]?.report
   const noWebGpu = options.engine === 'wasm' || before?.engine === 'wasm'
-  const missing = noWebGpu ? null : await parts.webgpuMissing()
+  const missing = noWebGpu ? null : await parts.webgpuMissing(options)
   const kinds: EngineKind[] = noWebGpu || missing !== null ? ['wasm'] : ['webgpu', 'wasm']
   let fallback = missing ?? before?.fallback ?? null
   for (const kind of kinds) {

@@ -3,12 +3,15 @@
  * only once a model is open.
  */
 import { expose, proxy, wrap } from 'comlink'
+import { probeGpu } from '../probe/probe.ts'
 import { systemClock } from '../ring/clock.ts'
+import { systemClock as probeClock } from '../shards/clock.ts'
 import type { ShardsApi, ShardSource } from '../shards/types.ts'
 import type { OpenOptions, StageApi } from './api.ts'
 import type { StageParts } from './load-part.ts'
 import { StageService } from './stage-service.ts'
 import { StageError, type Engine, type EngineKind } from './types.ts'
+import { whyNotWebGpu } from './webgpu-fit.ts'
 
 /** What the worker offers beyond the stage itself. */
 export interface StageWorkerApi extends StageApi {
@@ -38,15 +41,14 @@ const parts: StageParts = {
       import('./ort-webgpu.ts'),
     ])
     const runtime = await loadWebGpuRuntime()
-    if (!runtime) throw new StageError('device-lost', NO_ADAPTER)
+    if (!runtime) throw new StageError('device-lost', 'The graphics chip does not start.')
     return createWebGpuEngine({ ort: runtime.ort, device: await runtime.openDevice() })
   },
 
-  async webgpuMissing() {
+  async webgpuMissing({ engine, manifest }) {
     const gpu: GPU | undefined = 'gpu' in navigator ? navigator.gpu : undefined
-    if (!gpu) return 'This browser has no WebGPU; the phone computes without it.'
-    const adapter = await gpu.requestAdapter().catch(() => null)
-    return adapter ? null : NO_ADAPTER
+    const report = await probeGpu(gpu, probeClock)
+    return whyNotWebGpu(report, manifest, engine === 'webgpu')
   },
 
   async reader({ manifest, url }: OpenOptions) {
@@ -67,8 +69,6 @@ const parts: StageParts = {
     return createShardReader({ manifest, source, refetch })
   },
 }
-
-const NO_ADAPTER = 'This phone offers no graphics processor; it computes without it.'
 
 async function ownStore(): Promise<Pick<ShardSource, 'get' | 'discard'>> {
   const { openStore } = await import('../shards/open-store.ts')
