@@ -55,6 +55,8 @@ export interface RunRequest<Kept> {
 }
 
 export interface BackendSession<Kept> {
+  /** Bytes of weights that it holds, without tables. */
+  readonly weights: number
   /**
    * Border tensors by name; logits of all computed rows. Where it throws, the caches still hold
    * their first `size.past` rows.

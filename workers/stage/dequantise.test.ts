@@ -2,7 +2,6 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { WeightBlob } from '../../model-split/manifest.ts'
 import { deriveDense, deriveLean } from './dequantise.ts'
-import { stripWidth } from './slice-lean.ts'
 
 interface Shape {
   bits: 4 | 8
@@ -74,7 +73,7 @@ function packedMatrix(shape: Shape) {
     forms: { packed: ['packed'], dense: ['dense'], lean: ['lean'] },
     resident: { packed: 0, dense: 0, lean: 0 },
   }
-  return { blob, packed, integer, scale, blocks, leanScales }
+  return { blob, packed, integer, scale, leanScales }
 }
 
 describe('derived weights', () => {
@@ -107,30 +106,6 @@ describe('derived weights', () => {
           }
       }),
     )
-  })
-
-  it('lean in strips of columns holds the same, strip after strip', () => {
-    const shape = { bits: 4, block: 32, k: 1600, n: 200, withZeros: true } as const
-    const { blob, packed, integer, scale, leanScales, blocks } = packedMatrix({
-      ...shape,
-      ...{ shift: 0, seed: 7 },
-    })
-    const { k, n, block } = shape
-    const width = stripWidth(k)
-    expect(width).toBe(64)
-    const lean = deriveLean(blob, packed, new Set([0]))
-    const integers = new Int8Array(lean.buffer, 0, k * n)
-    const scales = new Float32Array(lean.buffer, leanScales)
-    let [q, s] = [0, 0]
-    for (let start = 0; start < n; start += width) {
-      const end = Math.min(n, start + width)
-      for (let row = 0; row < k; row++)
-        for (let column = start; column < end; column++)
-          expect(integers[q++]).toBe(integer(row, column))
-      for (let b = 0; b < blocks; b++)
-        for (let column = start; column < end; column++)
-          expect(scales[s++]).toBe(scale(b * block, column))
-    }
   })
 
   it('refuses weights that int8 cannot hold', () => {

@@ -6,7 +6,6 @@
  * are taken in strips of one cache line, so that the transposed writes stay sequential.
  */
 import type { WeightBlob } from '../../model-split/manifest.ts'
-import { stripWidth } from './slice-lean.ts'
 import { StageError } from './types.ts'
 
 type Quantised = WeightBlob['quantised'][number]
@@ -26,14 +25,8 @@ export function deriveDense(blob: WeightBlob, packed: Uint8Array): Uint8Array {
 /**
  * Int8 `[k, n]` and float32 scales `[k/block, n]` at the `lean` offsets of the entries that
  * have some.
- * @param sliced integer offsets of the matrices that lie there strip after strip, each strip
- * `[k, stripWidth(k)]` and the last one narrower; their scales likewise.
  */
-export function deriveLean(
-  blob: WeightBlob,
-  packed: Uint8Array,
-  sliced: ReadonlySet<number> = new Set(),
-): Uint8Array {
+export function deriveLean(blob: WeightBlob, packed: Uint8Array): Uint8Array {
   const result = new Uint8Array(blob.leanBytes)
   for (const entry of blob.quantised) {
     const { k, n, lean } = entry
@@ -41,17 +34,12 @@ export function deriveLean(
     const blocks = blocksOf(entry)
     check(entry, packed, lean.q, k * n, blob.leanBytes)
     check(entry, packed, lean.scales, 4 * blocks * n, blob.leanBytes)
-    const width = sliced.has(lean.q) ? stripWidth(k) : n
-    leanIntegers(entry, packed, new Int8Array(result.buffer, lean.q, k * n), width)
+    leanIntegers(entry, packed, new Int8Array(result.buffer, lean.q, k * n))
     const scales = floats(packed, entry.scales, blocks * n)
     const out = new Float32Array(result.buffer, lean.scales, blocks * n)
-    for (let column = 0; column < n; column++) {
-      const start = column - (column % width)
-      const row = Math.min(width, n - start)
-      const to = blocks * start + column - start
+    for (let column = 0; column < n; column++)
       for (let b = 0; b < blocks; b++)
-        out[to + b * row] = scales[column * blocks + b] ?? NaN
-    }
+        out[b * n + column] = scales[column * blocks + b] ?? NaN
   }
   return result
 }
@@ -98,12 +86,7 @@ function dense(entry: Quantised, packed: Uint8Array, out: Float32Array): void {
   }
 }
 
-function leanIntegers(
-  entry: Quantised,
-  packed: Uint8Array,
-  out: Int8Array,
-  stripColumns: number,
-): void {
+function leanIntegers(entry: Quantised, packed: Uint8Array, out: Int8Array): void {
   const { k, n, block, bits } = entry
   const blocks = blocksOf(entry)
   const blockBytes = (block * bits) / 8
@@ -114,16 +97,14 @@ function leanIntegers(
   let highest = 0
   for (let left = 0; left < n; left += STRIP) {
     const width = Math.min(STRIP, n - left)
-    const start = left - (left % stripColumns)
-    const step = Math.min(stripColumns, n - start)
     for (let b = 0; b < blocks; b++) {
       for (let j = 0; j < width; j++) zero[j] = zeroOf(entry, packed, left + j, b, blocks)
       const first = b * block
       const last = Math.min(k, first + block)
       let from = left * stride + b * blockBytes
-      let to = k * start + first * step + left - start
+      let to = first * n + left
       if (bits === 8) {
-        for (let row = first; row < last; row++, from++, to += step)
+        for (let row = first; row < last; row++, from++, to += n)
           for (let j = 0; j < width; j++) {
             const value = (q[from + j * stride] as number) - (zero[j] as number)
             if (value < lowest) lowest = value
@@ -131,13 +112,13 @@ function leanIntegers(
             out[to + j] = value
           }
       } else {
-        for (let row = first; row < last; row += 2, from++, to += 2 * step) {
+        for (let row = first; row < last; row += 2, from++, to += 2 * n) {
           const both = row + 1 < last
           for (let j = 0; j < width; j++) {
             const byte = q[from + j * stride] as number
             const z = zero[j] as number
             out[to + j] = (byte & 15) - z
-            if (both) out[to + step + j] = (byte >> 4) - z
+            if (both) out[to + n + j] = (byte >> 4) - z
           }
         }
       }

@@ -15,10 +15,14 @@ import type { Engine, WeightMode } from './types.ts'
 
 const FIXTURES = join(import.meta.dirname, '../../../shared/fixtures')
 
-const runtimeFile = createRequire(import.meta.url).resolve(
-  'onnxruntime-web/ort-wasm-simd-threaded.mjs',
+const { resolve } = createRequire(import.meta.url)
+const runtimeFile = resolve('onnxruntime-web/ort-wasm-simd-threaded.mjs')
+const runtimeCode = await readFile(resolve('onnxruntime-web/ort-wasm-simd-threaded.wasm'))
+const runtime = await startModule(
+  await importFactory(pathToFileURL(runtimeFile).href),
+  1,
+  await WebAssembly.compile(runtimeCode),
 )
-const runtime = await startModule(await importFactory(pathToFileURL(runtimeFile).href), 1)
 const out = await mkdtemp(join(tmpdir(), 'engine-'))
 afterAll(() => rm(out, { recursive: true }))
 

@@ -12,6 +12,7 @@ import {
   upload,
   type HeapTensor,
 } from './heap-session.ts'
+import { LeanSession } from './lean-session.ts'
 import { cachesAreShareable } from './shared-caches.ts'
 import { Mutex } from './stage-errors.ts'
 import type { Engine, TensorData } from './types.ts'
@@ -40,11 +41,12 @@ function wasmBackend({ runtime }: WasmOptions): Backend<HeapCaches> {
     divide: (_, span) => layerByLayer(span),
     open: (linked, weights, mode, tables) =>
       queue.run(async () => {
-        // Any higher level fuses DequantizeLinear and MatMul into MatMulNBits, ten times slower.
-        const optimisation = mode === 'lean' ? 'basic' : 'all'
-        const session = await HeapSession.open(runtime, linked.model, weights, {
-          optimisation,
-        })
+        const session =
+          mode === 'lean'
+            ? await LeanSession.open(runtime, linked.model, weights)
+            : await HeapSession.open(runtime, linked.model, weights, {
+                optimisation: 'all',
+              })
         const lent = tables.flatMap((each) => [...(tensorsOf.get(each) ?? [])])
         return wasmSession(runtime, queue, linked, session, new Map(lent))
       }),
@@ -68,7 +70,7 @@ function wasmSession(
   runtime: HeapModule,
   queue: Mutex,
   { model, caches, outputs, logits }: LinkedSpan,
-  session: HeapSession,
+  session: Pick<HeapSession, 'run' | 'release' | 'weights'>,
   tables: NamedTensors,
 ): BackendSession<HeapCaches> {
   const given = logits === null ? outputs : [...outputs, logits]
@@ -106,6 +108,7 @@ function wasmSession(
     }
   }
   return {
+    weights: session.weights,
     run: (request) => queue.run(() => run(request)),
     release: () =>
       queue.run(() => {

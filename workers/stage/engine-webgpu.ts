@@ -9,6 +9,7 @@ import { runsOfLayers } from './divide.ts'
 import { StageEngine, type EngineOptions } from './engine.ts'
 import { GpuCaches, gpuType } from './gpu-caches.ts'
 import { fromOrt, toOrt, type Ort } from './ort-tensors.ts'
+import { externalBytes, sumOf } from './onnx-fields.ts'
 import { cachesAreShareable } from './shared-caches.ts'
 import { Mutex } from './stage-errors.ts'
 import { StageError, type Engine, type TensorData } from './types.ts'
@@ -112,6 +113,7 @@ function webGpuSession(
     return found
   }
   return {
+    weights: sumOf(externalBytes(model).values()),
     run: (request) => queue.run(() => run(request)),
     release: () => queue.run(() => session.release()),
   }

@@ -8,6 +8,8 @@ import * as v from 'valibot'
 /** Addresses and handles are byte offsets into the heap; functions give 0 for success. */
 export interface HeapModule {
   readonly HEAPU8: Uint8Array
+  /** The heap, for modules of our own. */
+  readonly memory: WebAssembly.Memory
   getValue(address: number, type: 'i8' | 'i32' | '*'): number
   setValue(address: number, value: number, type: 'i32' | '*'): void
   UTF8ToString(address: number): string
@@ -43,6 +45,13 @@ export interface HeapModule {
     options: number,
   ): number | Promise<number>
   _OrtReleaseSession(session: number): number
+  /** Inputs come first. The element type of a tensor is the first number of `metadata`. */
+  _OrtGetInputOutputMetadata(
+    session: number,
+    index: number,
+    name: number,
+    metadata: number,
+  ): number
   _OrtCreateTensor(
     type: number,
     data: number,
@@ -75,7 +84,10 @@ export interface HeapModule {
 /** The default export of the module file. */
 export type HeapFactory = (settings: {
   readonly numThreads: number
-  readonly locateFile?: (name: string) => string
+  readonly instantiateWasm: (
+    imports: WebAssembly.Imports,
+    receive: (instance: WebAssembly.Instance, module: WebAssembly.Module) => void,
+  ) => void
 }) => Promise<unknown>
 
 const functions = [
@@ -96,7 +108,7 @@ const functions = [
   ...(['_OrtCreateSessionOptions', '_OrtAddSessionConfigEntry'] as const),
   ...(['_OrtReleaseSessionOptions', '_OrtCreateSession', '_OrtReleaseSession'] as const),
   ...(['_OrtCreateTensor', '_OrtGetTensorData', '_OrtReleaseTensor', '_OrtRun'] as const),
-  '_OrtFree' as const,
+  ...(['_OrtGetInputOutputMetadata', '_OrtFree'] as const),
 ]
 const heapModule = v.custom<HeapModule>(
   (value) =>
@@ -104,6 +116,8 @@ const heapModule = v.custom<HeapModule>(
     value !== null &&
     'HEAPU8' in value &&
     value.HEAPU8 instanceof Uint8Array &&
+    'memory' in value &&
+    value.memory instanceof WebAssembly.Memory &&
     functions.every((name) => typeof Reflect.get(value, name) === 'function'),
 )
 
@@ -119,15 +133,32 @@ export async function importFactory(url: string): Promise<HeapFactory> {
 
 /**
  * Starts the runtime; once per worker.
+ * @param compiled `ort-wasm-simd-threaded.wasm`
  * @throws Error where the module is another version's.
  */
 export async function startModule(
   factory: HeapFactory,
   threads: number,
-  locateFile?: (name: string) => string,
+  compiled: WebAssembly.Module,
 ): Promise<HeapModule> {
-  const settings = { numThreads: threads, ...(locateFile ? { locateFile } : {}) }
-  const module = v.parse(heapModule, await factory(settings))
+  const started = await new Promise<unknown>((resolve, reject) => {
+    let memory: WebAssembly.Memory | undefined
+    const instantiateWasm: Parameters<HeapFactory>[0]['instantiateWasm'] = (
+      imports,
+      receive,
+    ) => {
+      memory = Object.values(imports)
+        .flatMap((names) => Object.values(names))
+        .find((value) => value instanceof WebAssembly.Memory)
+      WebAssembly.instantiate(compiled, imports).then((instance) => {
+        receive(instance, compiled)
+      }, reject)
+    }
+    factory({ numThreads: threads, instantiateWasm }).then((module) => {
+      resolve(Object.assign(module as object, { memory }))
+    }, reject)
+  })
+  const module = v.parse(heapModule, started)
   const LOG_ERRORS = 3
   if (module._OrtInit(threads, LOG_ERRORS) !== 0) throwLastError(module)
   return module

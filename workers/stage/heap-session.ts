@@ -8,6 +8,7 @@ import {
   throwLastError,
   type HeapModule,
 } from './heap-module.ts'
+import { externalBytes, sumOf } from './onnx-fields.ts'
 import { byteLength } from './tensors.ts'
 import type { TensorData } from './types.ts'
 import type { WeightFile } from './weights.ts'
@@ -43,11 +44,14 @@ const WARNINGS_OFF = 3
 const BY_CODE = new Map(DTYPES.map((dtype) => [DATA_TYPE[dtype], dtype]))
 
 export class HeapSession {
+  /** Bytes of external data that it holds. */
+  readonly weights: number
   readonly #module: HeapModule
   readonly #names = new Map<string, number>()
   #session: number
 
-  private constructor(module: HeapModule, session: number) {
+  private constructor(module: HeapModule, session: number, weights: number) {
+    this.weights = weights
     this.#module = module
     this.#session = session
   }
@@ -82,7 +86,7 @@ export class HeapSession {
       for (const { path, data } of weights) module.mountExternalData(path, data)
       const session = await module._OrtCreateSession(bytes, model.byteLength, options)
       if (session === 0) throwLastError(module)
-      return new HeapSession(module, session)
+      return new HeapSession(module, session, sumOf(externalBytes(model).values()))
     } finally {
       module.unmountExternalData()
       module._free(bytes)
@@ -133,6 +137,29 @@ export class HeapSession {
         found.set(name, tensor ?? describe(module, handle))
       }
       return found
+    } finally {
+      module.stackRestore(stack)
+    }
+  }
+
+  /** Element types of the outputs, as the graph declares them. @param inputs how many */
+  outputTypes(inputs: number, outputs: readonly string[]): Map<string, Dtype> {
+    const module = this.#module
+    const stack = module.stackSave()
+    try {
+      const at = module.stackAlloc(8)
+      const types = new Map<string, Dtype>()
+      for (const [i, name] of outputs.entries()) {
+        const index = inputs + i
+        if (module._OrtGetInputOutputMetadata(this.#session, index, at, at + 4) !== 0)
+          throwLastError(module)
+        const metadata = module.getValue(at + 4, '*')
+        const dtype = BY_CODE.get(module.getValue(metadata, 'i32'))
+        module._OrtFree(module.getValue(at, '*'))
+        module._OrtFree(metadata)
+        if (dtype) types.set(name, dtype)
+      }
+      return types
     } finally {
       module.stackRestore(stack)
     }

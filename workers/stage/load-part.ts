@@ -59,10 +59,13 @@ export interface LoadContext {
   readonly signal: AbortSignal
 }
 
-/** Fastest first. WASM has no fast kernel for packed weights, WebGPU has. */
-const MODES: Readonly<Record<EngineKind, readonly WeightMode[]>> = {
-  wasm: ['dense', 'lean', 'packed'],
-  webgpu: ['packed', 'lean', 'dense'],
+/**
+ * Fastest first. WASM has no fast kernel for packed weights, WebGPU has; the kernel for int8
+ * has one thread, so that with several a long prompt is read faster in float32.
+ */
+function modesOf(kind: EngineKind, threads: number): readonly WeightMode[] {
+  if (kind === 'webgpu') return ['packed', 'lean', 'dense']
+  return threads > 1 ? ['dense', 'lean', 'packed'] : ['lean', 'dense', 'packed']
 }
 
 /** Layouts of all engines have different numbers. */
@@ -266,7 +269,7 @@ export function addedBytes(
  */
 function modeFor(
   kind: EngineKind,
-  { mode, manifest, memoryBudget }: OpenOptions,
+  { mode, manifest, memoryBudget, threads }: OpenOptions,
   costs: ModelCosts,
   wanted: WantedPart,
   rowBytes: number,
@@ -276,14 +279,15 @@ function modeFor(
   // Weights that are not quantised have one form only.
   if (Object.values(manifest.blobs).every(({ quantised }) => quantised.length === 0))
     return 'packed'
+  const modes = modesOf(kind, threads)
   const roomAt = (rows: number): number => memoryBudget - rowBytes * rows
   for (const rows of [PLANNED_ROWS, LEAST_ROWS]) {
-    const order = preferred ? [preferred, ...MODES[kind]] : MODES[kind]
+    const order = preferred ? [preferred, ...modes] : modes
     const fitting = order.find((each) => bytesOf(costs, each, wanted) <= roomAt(rows))
     if (fitting) return fitting
   }
   const room = roomAt(LEAST_ROWS)
-  const least = Math.min(...MODES[kind].map((each) => bytesOf(costs, each, wanted)))
+  const least = Math.min(...modes.map((each) => bytesOf(costs, each, wanted)))
   const missing = ((least - room) / 2 ** 30).toFixed(2)
   throw new StageError(
     'out-of-memory',

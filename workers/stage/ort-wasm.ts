@@ -20,5 +20,14 @@ export function loadWasmRuntime(threads: number): Promise<HeapModule> {
 async function start(threads: number): Promise<HeapModule> {
   const here = self.location.href
   const factory = await importFactory(new URL(moduleUrl, here).href)
-  return startModule(factory, threads, () => new URL(wasmUrl, here).href)
+  return startModule(factory, threads, await compile(new URL(wasmUrl, here)))
+}
+
+async function compile(url: URL): Promise<WebAssembly.Module> {
+  const response = await fetch(url)
+  if (!response.ok) throw new Error(`${url.pathname} answered ${response.status}.`)
+  // Servers that call it something else than application/wasm.
+  return WebAssembly.compileStreaming(response.clone()).catch(async () =>
+    WebAssembly.compile(await response.arrayBuffer()),
+  )
 }

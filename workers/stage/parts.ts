@@ -5,7 +5,7 @@ import type { Span } from '../../model-split/span.ts'
 import type { Backend, BackendSession, LayerCaches, SharedTables } from './backend.ts'
 import { Counted } from './counted.ts'
 import { cover } from './divide.ts'
-import { sliceLean } from './slice-lean.ts'
+import { externalBytes, sumOf } from './onnx-fields.ts'
 import { liftTables, sharedBlobs } from './tables.ts'
 import { rowAxis } from './tensors.ts'
 import { tiedEnds, TiedSession } from './tied.ts'
@@ -62,9 +62,8 @@ export class PartStore<Kept extends LayerCaches> {
 
   /** Bytes held. */
   get weights(): number {
-    const sum = (bytes: number[]) => bytes.reduce((total, one) => total + one, 0)
-    const parts = sum(this.#parts.values.map(({ weights }) => weights))
-    return parts + sum(this.#tables.values.map(({ bytes }) => bytes))
+    const parts = sumOf(this.#parts.values.map(({ weights }) => weights))
+    return parts + sumOf(this.#tables.values.map(({ bytes }) => bytes))
   }
 
   /** Parts of each span, in order. Where it throws, nothing stays. */
@@ -104,14 +103,13 @@ export class PartStore<Kept extends LayerCaches> {
         // They are read once more, each for itself.
         if (!tied) progress.expect([ends.embed, ends.head])
         else {
-          const weights = bytesOf(manifest, both, mode)
           const part = (one: Draft, other: Draft, weights: number) => () =>
             Promise.resolve(
               asPart(manifest, one, tied.half(one.linked, other.linked), weights, []),
             )
           const { embed, head } = ends
           acquired.push(embed.key, head.key)
-          await this.#parts.acquire(embed.key, part(embed, head, weights))
+          await this.#parts.acquire(embed.key, part(embed, head, tied.weights))
           await this.#parts.acquire(head.key, part(head, embed, 0))
         }
       }
@@ -143,7 +141,7 @@ export class PartStore<Kept extends LayerCaches> {
     { linked, span, key, tables }: Draft,
     watch: Watch,
   ): Promise<Part<Kept>> {
-    const { manifest, mode } = options
+    const { manifest } = options
     const held: string[] = []
     try {
       const read: SharedTables[] = []
@@ -153,8 +151,13 @@ export class PartStore<Kept extends LayerCaches> {
         held.push(blob)
       }
       const session = await this.#open(options, linked, read, watch)
-      const weights = bytesOf(manifest, linked, mode)
-      return asPart(manifest, { linked, span, key, tables }, session, weights, tables)
+      return asPart(
+        manifest,
+        { linked, span, key, tables },
+        session,
+        session.weights,
+        tables,
+      )
     } catch (error) {
       for (const blob of held) await this.#tables.release(blob)
       throw error
@@ -206,14 +209,10 @@ export class PartStore<Kept extends LayerCaches> {
     tables: readonly SharedTables[],
     watch: Watch,
   ): Promise<BackendSession<Kept>> {
-    const { model, sliced } =
-      mode === 'lean' ? sliceLean(linked.model) : { model: linked.model, sliced: null }
-    const requests = linked.externalData.map((file) => ({
-      ...file,
-      sliced: sliced?.get(file.path),
-    }))
+    const named = externalBytes(linked.model)
+    const requests = linked.externalData.filter(({ path }) => named.has(path))
     const weights: WeightFile[] = await assembleWeights(manifest, requests, reader, watch)
-    return this.#backend.open({ ...linked, model }, weights, mode, tables)
+    return this.#backend.open(linked, weights, mode, tables)
   }
 }
 
@@ -290,15 +289,8 @@ function isRowwise({ logits, caches, feeds, inputs }: LinkedSpan): boolean {
   )
 }
 
-/** Bytes of the blobs that a part reads: as stored, or as held in a mode. */
-function bytesOf(
-  manifest: Manifest,
-  { externalData }: LinkedSpan,
-  mode?: WeightMode,
-): number {
+/** Bytes of the blobs that a part reads, as stored. */
+function bytesOf(manifest: Manifest, { externalData }: LinkedSpan): number {
   const blobs = new Set(externalData.map(({ blob }) => blob))
-  return [...blobs].reduce((sum, id) => {
-    const blob = manifest.blobs[id]
-    return sum + ((mode ? blob?.resident[mode] : blob?.bytes) ?? 0)
-  }, 0)
+  return sumOf([...blobs].map((id) => manifest.blobs[id]?.bytes ?? 0))
 }

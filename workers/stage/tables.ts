@@ -14,12 +14,12 @@ import type { Manifest } from '../../model-split/manifest.ts'
 import { blobsOf } from '../../model-split/span.ts'
 import {
   allFields,
-  ENTRY,
   fields,
   GRAPH,
   MODEL,
   NODE,
   nodesOf,
+  readExternal,
   TENSOR,
   texts,
 } from './onnx-fields.ts'
@@ -63,7 +63,7 @@ export function liftTables(
   }
   const declared = [...fields(graph, GRAPH.initializer)].map((tensor) => ({
     name: texts(tensor, TENSOR.name)[0] ?? '',
-    location: locationOf(tensor),
+    location: readExternal(tensor)?.location ?? '',
   }))
   for (const { name, location } of declared)
     if (others.has(name)) candidates.delete(location)
@@ -87,11 +87,4 @@ export function liftTables(
     model: concat([...header.map(({ raw }) => raw), bytesField(MODEL.graph, body)]),
     blobs,
   }
-}
-
-function locationOf(tensor: Uint8Array): string {
-  for (const entry of fields(tensor, TENSOR.external))
-    if (texts(entry, ENTRY.key)[0] === 'location')
-      return texts(entry, ENTRY.value)[0] ?? ''
-  return ''
 }

@@ -24,10 +24,10 @@ export function tiedEnds<Part extends { readonly span: Span }>(
   const head = ends.find(({ span }) => span.head && !span.embed)
   if (!embed || !head) return null
   const read = new Set(blobsOf(manifest, embed.span))
-  const shared = blobsOf(manifest, head.span).some(
-    (id) =>
-      read.has(id) && manifest.blobs[id]?.forms[mode].every((form) => form === 'packed'),
-  )
+  // A lean session looks columns up where its head multiplies.
+  const alike = (id: string) =>
+    mode === 'lean' || manifest.blobs[id]?.forms[mode].every((form) => form === 'packed')
+  const shared = blobsOf(manifest, head.span).some((id) => read.has(id) && alike(id))
   const fed = new Set(feedsOf(manifest, embed.span))
   const apart = feedsOf(manifest, head.span).every((name) => !fed.has(name))
   return shared && apart ? { embed, head } : null
@@ -39,9 +39,14 @@ export class TiedSession<Kept> {
 
   constructor(private readonly session: BackendSession<Kept>) {}
 
+  get weights(): number {
+    return this.session.weights
+  }
+
   half(own: LinkedSpan, other: LinkedSpan): BackendSession<Kept> {
     const blanks = this.#inputs(other, NO_ROWS)
     return {
+      weights: this.weights,
       run: async (request) => {
         const inputs = new Map([...blanks, ...request.inputs])
         const outputs = await this.session.run({ ...request, inputs })

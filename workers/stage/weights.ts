@@ -8,8 +8,6 @@ export interface WeightRequest {
   readonly path: string
   readonly blob: string
   readonly form: WeightMode
-  /** See `deriveLean`. */
-  readonly sliced?: ReadonlySet<number> | undefined
 }
 
 /** A finished external data file. */
@@ -41,22 +39,15 @@ export async function assembleWeights(
     const blob = manifest.blobs[id]
     if (!blob) throw badModel(`it names weights "${id}" that its manifest lacks`)
     const packed = await packedBytes(manifest, blob, reader, watch)
-    for (const { path, form, sliced } of requests.filter(
-      (request) => request.blob === id,
-    ))
-      files.push({ path, data: derive(blob, packed, form, sliced) })
+    for (const { path, form } of requests.filter((request) => request.blob === id))
+      files.push({ path, data: derive(blob, packed, form) })
   }
   return files
 }
 
-function derive(
-  blob: WeightBlob,
-  packed: Uint8Array,
-  form: WeightMode,
-  sliced?: ReadonlySet<number>,
-): Uint8Array {
+function derive(blob: WeightBlob, packed: Uint8Array, form: WeightMode): Uint8Array {
   if (form === 'packed') return packed
-  return form === 'dense' ? deriveDense(blob, packed) : deriveLean(blob, packed, sliced)
+  return form === 'dense' ? deriveDense(blob, packed) : deriveLean(blob, packed)
 }
 
 async function packedBytes(

@@ -1,0 +1,208 @@
+/**
+ * A session whose int8 matrices are multiplied by our own kernel; the runtime computes what
+ * stands between the products. Stands in for `HeapSession`.
+ */
+import { valueInfoProto } from '../../model-split/link/wire.ts'
+import type { Dtype } from '../../model-split/manifest.ts'
+import type { HeapModule } from './heap-module.ts'
+import {
+  createTensor,
+  disposeTensor,
+  download,
+  HeapSession,
+  upload,
+  type HeapTensor,
+} from './heap-session.ts'
+import { PANEL } from './int8-kernel.ts'
+import { Int8Matrix } from './int8-matrix.ts'
+import {
+  pieceModel,
+  planLean,
+  type LeanMatrix,
+  type LeanOperation,
+  type LeanPlan,
+  type Place,
+} from './lean-plan.ts'
+import { sumOf } from './onnx-fields.ts'
+import { byteLength } from './tensors.ts'
+import type { WeightFile } from './weights.ts'
+
+interface Step {
+  readonly session: HeapSession | null
+  readonly inputs: readonly string[]
+  readonly outputs: readonly string[]
+  readonly operations: readonly LeanOperation[]
+}
+
+export class LeanSession {
+  readonly #module: HeapModule
+  readonly #matrices = new Map<string, Int8Matrix>()
+  readonly #steps: Step[] = []
+
+  /** Weights are copied into the heap. @throws Error with the runtime's message */
+  static async open(
+    module: HeapModule,
+    model: Uint8Array,
+    weights: readonly WeightFile[],
+  ): Promise<LeanSession> {
+    const session = new LeanSession(module)
+    const bytesAt = ({ location, offset }: Place, length: number): Uint8Array => {
+      const file = weights.find(({ path }) => path === location)
+      if (!file || offset + length > file.data.byteLength)
+        throw new Error(`the weights end before ${location} does`)
+      return file.data.subarray(offset, offset + length)
+    }
+    const plan = planLean(model, PANEL, (place, matrix) =>
+      areScales(
+        bytesAt(place, scaleBytes(matrix)),
+        bytesAt(matrix.scales, scaleBytes(matrix)),
+        matrix,
+      ),
+    )
+    try {
+      for (const [name, matrix] of plan.matrices) {
+        const { k, n, block } = matrix
+        const q = bytesAt(matrix.q, k * n)
+        const scales = bytesAt(matrix.scales, scaleBytes(matrix))
+        session.#matrices.set(
+          name,
+          await Int8Matrix.open(module, { k, n, block, q, scales }),
+        )
+      }
+      await session.#openPieces(plan, weights)
+      return session
+    } catch (error) {
+      session.release()
+      throw error
+    }
+  }
+
+  private constructor(module: HeapModule) {
+    this.#module = module
+  }
+
+  /** Bytes of matrices and of what the pieces hold. */
+  get weights(): number {
+    const pieces = this.#steps.map(({ session }) => session?.weights ?? 0)
+    return sumOf(pieces) + sumOf([...this.#matrices.values()].map(({ bytes }) => bytes))
+  }
+
+  /** As `HeapSession.run`. */
+  async run(
+    inputs: ReadonlyMap<string, HeapTensor>,
+    outputs: ReadonlyMap<string, HeapTensor | null>,
+  ): Promise<Map<string, HeapTensor>> {
+    const known = new Map(inputs)
+    const made: [string, HeapTensor][] = []
+    const add = (name: string, tensor: HeapTensor): void => {
+      known.set(name, tensor)
+      if (tensor !== outputs.get(name)) made.push([name, tensor])
+    }
+    const get = (name: string): HeapTensor => {
+      const tensor = known.get(name)
+      if (!tensor) throw new Error(`"${name}" is not there`)
+      return tensor
+    }
+    const unused = new Set(made)
+    try {
+      for (const step of this.#steps) {
+        if (step.session) {
+          const given = new Map(step.inputs.map((name) => [name, get(name)]))
+          const wanted = new Map(
+            step.outputs.map((name) => [name, outputs.get(name) ?? null]),
+          )
+          for (const [name, tensor] of await step.session.run(given, wanted))
+            add(name, tensor)
+        }
+        for (const one of step.operations)
+          add(one.output, this.#compute(one, get(one.input)))
+      }
+      const found = new Map([...outputs.keys()].map((name) => [name, get(name)]))
+      for (const entry of made) if (!found.has(entry[0])) unused.add(entry)
+      return found
+    } catch (error) {
+      for (const entry of made) unused.add(entry)
+      throw error
+    } finally {
+      for (const [, tensor] of unused) disposeTensor(this.#module, tensor)
+    }
+  }
+
+  release(): void {
+    for (const { session } of this.#steps) session?.release()
+    this.#steps.length = 0
+    for (const matrix of this.#matrices.values()) matrix.free()
+    this.#matrices.clear()
+  }
+
+  #compute({ kind, matrix: name }: LeanOperation, input: HeapTensor): HeapTensor {
+    const matrix = this.#matrices.get(name)
+    if (!matrix) throw new Error('the session is closed')
+    const { k, n, block } = matrix
+    if (kind === 'product') {
+      if (input.dims.at(-1) !== k || input.dtype !== 'float32')
+        throw new Error(`a product with ${name} got a tensor of another shape`)
+      const dims = input.dims.with(-1, n)
+      const bytes = byteLength('float32', dims)
+      const output = createTensor(this.#module, 'float32', dims, bytes)
+      matrix.multiply(input.address, output.address, bytes / 4 / n)
+      return output
+    }
+    const { bytes } = download(this.#module, input)
+    const wide = input.dtype === 'int64'
+    const indices = [
+      ...(wide ? new BigInt64Array(bytes.buffer) : new Int32Array(bytes.buffer)),
+    ]
+    const { q, scales } = matrix.columns(indices.map(Number))
+    return kind === 'lookup'
+      ? upload(this.#module, {
+          dtype: 'uint8',
+          dims: [...input.dims, k / block, block],
+          bytes: q,
+        })
+      : upload(this.#module, {
+          dtype: 'float32',
+          dims: [...input.dims, k / block],
+          bytes: scales,
+        })
+  }
+
+  async #openPieces(plan: LeanPlan, weights: readonly WeightFile[]): Promise<void> {
+    const types = new Map<string, Dtype>()
+    for (const { operations } of plan.steps)
+      for (const { kind, output } of operations)
+        types.set(output, kind === 'lookup' ? 'uint8' : 'float32')
+    for (const { piece, operations } of plan.steps) {
+      const { inputs, outputs } = piece ?? { inputs: [], outputs: [] }
+      let session: HeapSession | null = null
+      if (piece) {
+        const model = pieceModel(plan, piece, (name) =>
+          valueInfoProto(name, types.get(name) ?? 'float32', null),
+        )
+        // Any higher level fuses what is left of DequantizeLinear and MatMul into MatMulNBits,
+        // which is ten times slower.
+        const optimisation = 'basic'
+        session = await HeapSession.open(this.#module, model, weights, { optimisation })
+        for (const [name, type] of session.outputTypes(inputs.length, outputs))
+          types.set(name, type)
+      }
+      this.#steps.push({ session, inputs, outputs, operations })
+    }
+  }
+}
+
+function scaleBytes({ k, n, block }: LeanMatrix): number {
+  return 4 * (k / block) * n
+}
+
+/** Whether `[n, blocks]` holds what `[blocks, n]` does. */
+function areScales(
+  table: Uint8Array,
+  scales: Uint8Array,
+  { k, n, block }: LeanMatrix,
+): boolean {
+  const blocks = k / block
+  const view = (bytes: Uint8Array) => new Uint32Array(bytes.slice().buffer)
+  const [a, b] = [view(table), view(scales)]
+  return a.every((value, i) => value === b[(i % blocks) * n + Math.floor(i / blocks)])
+}
