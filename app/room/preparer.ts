@@ -133,8 +133,12 @@ export class Preparer {
       )
       if (!current()) return
       report({ kind: 'loading', doneBytes: 0, totalBytes: 0 })
-      const done = await stage.prepare(plan, ({ loadedBytes, totalBytes }) =>
-        report({ kind: 'loading', doneBytes: loadedBytes, totalBytes }),
+      const before = this.#state?.active ?? null
+      const done = await stage.prepare(
+        plan,
+        ({ loadedBytes, totalBytes }) =>
+          report({ kind: 'loading', doneBytes: loadedBytes, totalBytes }),
+        before,
       )
       this.#prepared = key
       if (index >= 0) this.#failed = false

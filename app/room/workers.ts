@@ -9,7 +9,8 @@ export function stageOf(remote: Remote<StageApi>): StageApi {
   return {
     open: (options) => remote.open(options),
     setMemoryBudget: (bytes) => remote.setMemoryBudget(bytes),
-    prepare: (plan, onProgress) => remote.prepare(plan, proxy(onProgress)),
+    prepare: (plan, onProgress, before) =>
+      remote.prepare(plan, proxy(onProgress), before),
     activate: (epoch) => remote.activate(epoch),
     connect: (device, link) => remote.connect(device, transfer(link, [link])),
     disconnect: (device) => remote.disconnect(device),

@@ -156,8 +156,8 @@ async function enter(
 function keepingRuntime(stage: StageApi): StageApi {
   return {
     ...stage,
-    prepare: async (plan, onProgress) => {
-      const report = await stage.prepare(plan, onProgress)
+    prepare: async (plan, onProgress, before) => {
+      const report = await stage.prepare(plan, onProgress, before)
       const gpu = 'Suspending' in WebAssembly ? 'jspi' : 'asyncify'
       const bundle = report.engine === 'wasm' ? 'wasm' : gpu
       void keepRuntime(runtimeFiles(bundle, location.href)).catch(() => undefined)

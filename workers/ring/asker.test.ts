@@ -13,6 +13,7 @@ const STATS = {
   prefillMs: 5,
   decodeMs: 6,
 }
+const FIRST = { term: 1, number: 1 }
 const token = (index: number, id: number) => ({ kind: 'token', index, id }) as const
 const end = { kind: 'end', reason: 'eos', stats: STATS } as const
 
@@ -46,24 +47,24 @@ describe('the asking device', () => {
     const { asker, events, ask } = asking()
     ask()
     for (const message of [token(0, 4), token(0, 4), token(1, 5), token(0, 4), end, end])
-      asker.receive(1, message)
+      asker.receive(1, message, FIRST)
     expect(shown(events)).toEqual([4, 5, 'end'])
   })
 
   it('asks for the rest where a token is missing, and not for ever', () => {
     const { asker, events, sent, ask } = asking()
     ask()
-    asker.receive(1, token(0, 4))
-    asker.receive(1, token(2, 6))
+    asker.receive(1, token(0, 4), FIRST)
+    asker.receive(1, token(2, 6), FIRST)
     expect(sent).toHaveLength(2)
     expect(sent[1]).toMatchObject({ ids: [7, 8, 9, 4], answered: 1, maxTokens: 10 })
-    asker.receive(1, end)
+    asker.receive(1, end, FIRST)
     expect(sent).toHaveLength(3)
-    asker.receive(1, token(1, 5))
-    asker.receive(1, end)
+    asker.receive(1, token(1, 5), FIRST)
+    asker.receive(1, end, FIRST)
     expect(shown(events)).toEqual([4, 5, 'end'])
     ask()
-    for (let i = 0; i < 9; i++) asker.receive(1, token(5, 1))
+    for (let i = 0; i < 9; i++) asker.receive(1, token(5, 1), FIRST)
     expect(events.at(-1)).toMatchObject({ kind: 'failed' })
     expect(sent).toHaveLength(3 + 1 + 5)
   })
@@ -76,7 +77,7 @@ describe('the asking device', () => {
     starter.here = true
     asker.resume()
     expect(sent).toHaveLength(1)
-    asker.receive(1, token(0, 4))
+    asker.receive(1, token(0, 4), FIRST)
     starter.here = false
     asker.lost()
     clock.move(WAIT_FOR_STARTER_MS - 1)
@@ -95,22 +96,25 @@ describe('the asking device', () => {
     ask()
     asker.stop(1)
     expect(stops).toEqual([1])
+    // Another starter has to be told too.
+    asker.resume()
+    expect(stops).toEqual([1, 1])
     starter.here = false
     asker.stop(1)
     expect(events).toMatchObject([{ kind: 'end', reason: 'stopped' }])
-    asker.receive(1, token(0, 1))
+    asker.receive(1, token(0, 1), FIRST)
     expect(events).toHaveLength(1)
   })
 
   it('times an answer that moved by its own clock', () => {
     const { asker, clock, events, ask } = asking()
     ask()
-    asker.receive(1, token(0, 4))
+    asker.receive(1, token(0, 4), FIRST)
     clock.move(100)
     asker.resume()
-    asker.receive(1, token(1, 5))
+    asker.receive(1, token(1, 5), { term: 1, number: 2 })
     clock.move(20)
-    asker.receive(1, end)
-    expect(events.at(-1)).toMatchObject({ stats: { decodeMs: 120 } })
+    asker.receive(1, end, FIRST)
+    expect(events.at(-1)).toMatchObject({ stats: { decodeMs: 120, pauseMs: 100 } })
   })
 })

@@ -3,8 +3,9 @@
  * starter can go on from there; nothing on screen is lost or shown twice.
  */
 import type { Clock } from './clock.ts'
+import { compareEpochs } from './epoch.ts'
 import type { AnswerMessage, AskMessage } from './messages.ts'
-import type { AnswerEvent, AnswerStats, Ask } from './types.ts'
+import type { AnswerEvent, AnswerStats, Ask, Epoch } from './types.ts'
 
 /** How long a starter may be missing: a new plan may have weights to load first. */
 export const WAIT_FOR_STARTER_MS = 120_000
@@ -29,6 +30,11 @@ interface Open {
   /** Times that it was sent to a starter. */
   sends: number
   firstAt: number | null
+  /** The newest token: when it came, and from which plan. */
+  newest: { readonly at: number; readonly epoch: Epoch } | null
+  /** Longest time between two tokens of different plans. */
+  pauseMs: number | null
+  isStopped: boolean
   cancelTimer: () => void
 }
 
@@ -60,6 +66,9 @@ export class Asker {
       repeats: 0,
       sends: 0,
       firstAt: null,
+      newest: null,
+      pauseMs: null,
+      isStopped: false,
       cancelTimer: () => undefined,
     }
     this.#open.set(ask.sequence, open)
@@ -68,7 +77,9 @@ export class Asker {
 
   stop(sequence: number): void {
     const open = this.#open.get(sequence)
-    if (!open || this.#options.sendStop(sequence)) return
+    if (!open) return
+    open.isStopped = true
+    if (this.#options.sendStop(sequence)) return
     // There is no starter that could say so.
     this.#end(open, { reason: 'stopped', stats: ownStats(open) })
   }
@@ -89,7 +100,7 @@ export class Asker {
   }
 
   /** From the starter of the active plan. */
-  receive(sequence: number, message: AnswerMessage): void {
+  receive(sequence: number, message: AnswerMessage, epoch: Epoch): void {
     const open = this.#open.get(sequence)
     if (!open) return
     const { generated } = open
@@ -97,7 +108,7 @@ export class Asker {
       case 'token':
         if (message.index > generated.length) this.#repeat(open)
         if (message.index !== generated.length) return
-        open.firstAt ??= this.#options.clock.now()
+        this.#time(open, epoch)
         open.repeats = 0
         generated.push(message.id)
         this.#watch(open, SILENCE_MS)
@@ -127,6 +138,8 @@ export class Asker {
     }
     if (this.#options.sendAsk(ask.sequence, message)) {
       open.sends++
+      // The starter that was told to stop may be another one.
+      if (open.isStopped) this.#options.sendStop(ask.sequence)
       this.#watch(open, SILENCE_MS)
     } else this.#wait(open)
   }
@@ -151,7 +164,7 @@ export class Asker {
   #end(open: Open, { reason, eos, stats }: Ending): void {
     this.#close(open.ask.sequence)
     const { sequence } = open.ask
-    const own = open.sends > 1 ? this.#withOwnTimes(open, stats) : stats
+    const own = open.sends > 1 ? this.#withOwn(open, stats) : stats
     open.onEvent({
       kind: 'end',
       sequence,
@@ -161,10 +174,21 @@ export class Asker {
     })
   }
 
-  /** Of an answer that moved, the last starter has timed its own part only. */
-  #withOwnTimes({ firstAt }: Open, stats: AnswerStats): AnswerStats {
-    if (firstAt === null) return stats
-    return { ...stats, decodeMs: this.#options.clock.now() - firstAt }
+  /** Of an answer that moved, the last starter may know a part only. */
+  #withOwn({ firstAt, pauseMs, generated }: Open, stats: AnswerStats): AnswerStats {
+    const newTokens = generated.length
+    if (firstAt === null) return { ...stats, newTokens }
+    const decodeMs = this.#options.clock.now() - firstAt
+    return { ...stats, newTokens, decodeMs, ...(pauseMs !== null && { pauseMs }) }
+  }
+
+  #time(open: Open, epoch: Epoch): void {
+    const at = this.#options.clock.now()
+    open.firstAt ??= at
+    const { newest, pauseMs } = open
+    if (newest && compareEpochs(newest.epoch, epoch) !== 0)
+      open.pauseMs = Math.max(pauseMs ?? 0, at - newest.at)
+    open.newest = { at, epoch }
   }
 
   #fail(open: Open, message: string): void {

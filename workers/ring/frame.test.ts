@@ -119,7 +119,8 @@ describe('frames', () => {
       { kind: 'ask', dtype: null, payload: new Uint8Array(5000) },
     ] satisfies Partial<Frame>[])
       expect(passes(change), JSON.stringify(change)).toBe(false)
-    expect(mostFrameBytes).toBe(HEADER_BYTES + 256 * 12)
+    // A sequence that moves to another starter, with an attempt per row.
+    expect(mostFrameBytes).toBe(HEADER_BYTES + 128 * (8 + 24) + 1024)
   })
 
   it('random and mutated ones are refused or sound: 100,000 of them', () => {

@@ -1,6 +1,6 @@
 /**
  * The binary frame: a header of 40 bytes with named offsets, little endian, and a payload up to
- * the end. The byte table for people is in the section "Frames" of docs/protocol.md.
+ * the end. The byte table for people is in docs/protocol-frames.md.
  */
 import { DTYPES, type Dtype } from '../../model-split/manifest.ts'
 import type { Epoch } from './types.ts'
@@ -29,6 +29,18 @@ export const KINDS = [
   'answer',
   /** Asker to starter, and from there along the ring: free the caches. */
   'forget',
+  /** Starter, along the ring of a plan: nothing is fed under it any more. */
+  'moved',
+  /** To the next starter of the same sequences: what the caches hold, and what is running. */
+  'state',
+  /** A layer's next holder to the one before: which sequences are there? */
+  'kv-ask',
+  /** The answer. */
+  'kv-list',
+  /** Rows `[position, position + rows)` of layer `tensor`; with `last` a chunk waits for them. */
+  'kv-want',
+  /** The answer: rows from `position` on, as many as there are, at most those wanted. */
+  'kv',
 ] as const
 export type FrameKind = (typeof KINDS)[number]
 
@@ -50,7 +62,7 @@ export interface FrameHeader {
   readonly position: number
   /** Rows in this frame, S. */
   readonly rows: number
-  /** Index of the tensor in the order of `manifest.tensors`. */
+  /** Index of the tensor in the order of `manifest.tensors`; where caches travel, the layer. */
   readonly tensor: number
 }
 

@@ -4,7 +4,7 @@
  * A frame at position P says which attempt fed row P-1. If the same attempt wrote row P-1
  * here, then all rows below are the starter's rows too: that attempt's chunks ran in order,
  * and each was checked in the same way. Otherwise a rollback got lost on the way, and the
- * rows must not be built upon.
+ * rows must not be built upon. Rows that are copied from another device are checked alike.
  */
 export class Lineage {
   /** Ascending; each attempt wrote `[start, next start)`. */
@@ -18,7 +18,7 @@ export class Lineage {
   /** Whether row `position - 1` was written by `base`. */
   continues(position: number, base: number): boolean {
     if (position === 0) return true
-    return position <= this.#rows && this.#writer(position - 1) === base
+    return position <= this.#rows && this.writer(position - 1) === base
   }
 
   /**
@@ -43,7 +43,9 @@ export class Lineage {
     this.#ranges = this.#ranges.filter(({ start }) => start < length)
   }
 
-  #writer(row: number): number | undefined {
-    return this.#ranges.findLast(({ start }) => start <= row)?.attempt
+  /** The attempt that wrote a row; 0 where nothing did. */
+  writer(row: number): number {
+    if (row < 0 || row >= this.#rows) return 0
+    return this.#ranges.findLast(({ start }) => start <= row)?.attempt ?? 0
   }
 }

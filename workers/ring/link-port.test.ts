@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { channelWire, LinkPort, portWire, type Wire } from './link-port.ts'
+import { BULK_LANE, channelWire, LinkPort, portWire, type Wire } from './link-port.ts'
 import { Links } from './links.ts'
 import { Reassembler } from './slices.ts'
 import { FakeClock } from './testing/fake-room.ts'
@@ -7,6 +7,7 @@ import { FakeClock } from './testing/fake-room.ts'
 class FakeWire implements Wire {
   readonly sent: Uint8Array[] = []
   room = Infinity
+  quiet = true
   closed = false
   throwing = false
   onReady = () => undefined
@@ -14,6 +15,9 @@ class FakeWire implements Wire {
   onClosed = () => undefined
   ready(): boolean {
     return this.room > 0
+  }
+  idle(): boolean {
+    return this.quiet
   }
   send(message: Uint8Array): void {
     if (this.throwing) throw new Error('closed')
@@ -70,6 +74,25 @@ describe('a link port', () => {
     expect(order).toEqual([3, 1, 2])
     // Behind one slice of the big one at most.
     expect(wire.sent.findIndex((message) => message[8] === 3)).toBeLessThanOrEqual(2)
+  })
+
+  it('lets what can wait go only where nothing else does', () => {
+    const wire = new FakeWire()
+    const { port: made } = port(wire)
+    wire.room = 0
+    made.send(filled(20_000, 1), BULK_LANE)
+    made.send(filled(20_000, 2), 1)
+    wire.room = 3
+    wire.onReady()
+    made.send(filled(50, 3), 2)
+    wire.quiet = false
+    wire.room = Infinity
+    wire.onReady()
+    const values = () => wire.sent.map((message) => message[8])
+    expect(values()).toEqual([2, 2, 2, 2, 3, 2])
+    wire.quiet = true
+    wire.onReady()
+    expect(values().slice(6)).toEqual([1, 1, 1, 1, 1])
   })
 
   it('goes down once, by a wire that closes or throws', () => {

@@ -4,10 +4,15 @@
  */
 import { KEEP_ALIVE, Reassembler, SLICE_HEADER_BYTES, slicesOf } from './slices.ts'
 
+/** For what can wait: goes only while all other lanes and the wire are empty. */
+export const BULK_LANE = -1
+
 /** What a link can do. Messages are at most MOST_SLICE_BYTES long. */
 export interface Wire {
   /** False until it is open and while its buffer is full; `onReady` follows. */
   ready(): boolean
+  /** Whether next to nothing waits in its buffer; else `onReady` follows once it is so. */
+  idle(): boolean
   /** Only while `ready()`. */
   send(message: Uint8Array): void
   close(): void
@@ -29,6 +34,7 @@ export function channelWire(channel: RTCDataChannel): Wire {
   const wire: Wire = {
     ready: () =>
       channel.readyState === 'open' && channel.bufferedAmount <= HIGH_WATER_BYTES,
+    idle: () => channel.bufferedAmount <= LOW_WATER_BYTES,
     // Slices are made for sending: their buffer is theirs alone.
     send: (message) => channel.send(message as Uint8Array<ArrayBuffer>),
     close: () => channel.close(),
@@ -49,6 +55,7 @@ export function channelWire(channel: RTCDataChannel): Wire {
 export function portWire(port: MessagePort): Wire {
   const wire: Wire = {
     ready: () => true,
+    idle: () => true,
     send(message) {
       const own = message.slice()
       port.postMessage(own.buffer, [own.buffer])
@@ -143,9 +150,9 @@ export class LinkPort {
 
   #flush(): void {
     while (this.#state === 'up' && this.#wire.ready()) {
-      const [entry] = this.#lanes
-      if (!entry) return
-      const [lane, queue] = entry
+      const lane = [...this.#lanes.keys()].find((each) => each !== BULK_LANE) ?? BULK_LANE
+      const queue = this.#lanes.get(lane)
+      if (!queue || (lane === BULK_LANE && !this.#wire.idle())) return
       this.#lanes.delete(lane)
       const slice = queue[0]?.next()
       if (slice?.done === false) {

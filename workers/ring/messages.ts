@@ -1,6 +1,9 @@
 /** JSON payloads of frames: schema-checked, bounded. */
 import * as v from 'valibot'
 
+/** Sequences with caches on one device. */
+export const MOST_SEQUENCES = 64
+
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
 const ms = v.pipe(v.number(), v.finite(), v.minValue(0))
 
@@ -45,6 +48,29 @@ const answerSchema = v.variant('kind', [
 ])
 export type AnswerMessage = v.InferOutput<typeof answerSchema>
 
+const u32 = v.pipe(count, v.maxValue(0xffff_ffff))
+
+/** Sequences whose caches are here, with their rows. */
+const listSchema = v.pipe(
+  v.array(v.strictTuple([u32, count])),
+  v.maxLength(MOST_SEQUENCES),
+)
+export type KvList = v.InferOutput<typeof listSchema>
+
+/** A sequence that moves to another starter. */
+const stateSchema = v.strictObject({
+  /** The device that asks. */
+  asker: v.pipe(v.string(), v.maxLength(64)),
+  /** Tokens; the caches hold the first `rows` of them. */
+  ids: v.array(count),
+  rows: count,
+  /** Which attempt fed the rows: `[first row, attempt]`, ascending from row 0. */
+  fed: v.array(v.strictTuple([count, u32])),
+  /** Null where nothing runs. `answered` of `ids`, at their end, are answer. */
+  running: v.nullable(v.omit(askSchema, ['ids'])),
+})
+export type StateMessage = v.InferOutput<typeof stateSchema>
+
 export const FAULTS = ['out-of-memory', 'unreachable', 'broken'] as const
 const faultSchema = v.strictObject({ code: v.picklist(FAULTS) })
 export type Fault = (typeof FAULTS)[number]
@@ -74,7 +100,25 @@ export function readFault(payload: Uint8Array): Fault | null {
   return read(faultSchema, payload)?.code ?? null
 }
 
-export function write(message: AskMessage | AnswerMessage | { code: Fault }): Uint8Array {
+export function readKvList(payload: Uint8Array): KvList | null {
+  return read(listSchema, payload)
+}
+
+export function readState(payload: Uint8Array, bounds: AskBounds): StateMessage | null {
+  const state = read(stateSchema, payload)
+  if (!state) return null
+  const { ids, rows, fed, running } = state
+  const isAscending = fed.every(
+    ([row], i) => (i === 0 ? row === 0 : row > (fed[i - 1]?.[0] ?? row)) && row < rows,
+  )
+  const isWhole = isAscending && fed.length > 0 === rows > 0 && rows <= ids.length
+  const fits = ids.length <= bounds.context && ids.every((id) => id < bounds.vocabulary)
+  return isWhole && fits && (!running || running.answered < ids.length) ? state : null
+}
+
+type Writable = AskMessage | AnswerMessage | StateMessage | KvList | { code: Fault }
+
+export function write(message: Writable): Uint8Array {
   return new TextEncoder().encode(JSON.stringify(message))
 }
 

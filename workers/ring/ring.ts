@@ -1,23 +1,40 @@
-/** One device in the ring: links, the plan that is active, and the parts that play it. */
+/**
+ * One device in the ring: links, the plans that are served, and the parts that play them. While
+ * answers go over from one plan to the next both are served.
+ */
 import type { Manifest } from '../../model-split/manifest.ts'
-import type { Engine } from '../stage/types.ts'
 import { Asker } from './asker.ts'
 import type { Clock } from './clock.ts'
 import { Drafter } from './drafts.ts'
 import { compareEpochs } from './epoch.ts'
-import { decodeFrame, encodeFrame, PLAIN, type Frame } from './frame.ts'
+import { decodeFrame, encodeFrame, PLAIN, type Frame, type FrameKind } from './frame.ts'
+import { HeldFrames } from './held-frames.ts'
+import { Holding } from './holding.ts'
+import { BULK_LANE } from './link-port.ts'
 import { contextOf, wireRules, type WireRules } from './limits.ts'
 import type { Links } from './links.ts'
-import { readAnswer, readAsk, readFault, write, type AskBounds } from './messages.ts'
-import { routesOf, type Routes } from './routes.ts'
+import * as messages from './messages.ts'
 import type { Scheduler } from './scheduler.ts'
-import { StageNode } from './stage-node.ts'
+import {
+  isStageOf,
+  servedBy,
+  servingOf,
+  starterOf,
+  type Part,
+  type Serving,
+} from './serving.ts'
 import { CHUNK_ROWS, Starter, type StarterOptions } from './starter.ts'
-import type { AnswerEvent, Ask, RingPlan } from './types.ts'
+import { Succession } from './succession.ts'
+import type { AnswerEvent, Ask, Epoch, RingPlan } from './types.ts'
 
-/** Frames of a plan that is not active here yet. */
-const MOST_HELD_FRAMES = 256
-const MOST_HELD_BYTES = 16 * 2 ** 20
+export type { Part } from './serving.ts'
+
+/** A plan that is over serves copies for so long after the last one, ms. */
+const LINGER_MS = 3000
+/** The plan before ends at the latest, ms. */
+const PREVIOUS_MS = 60_000
+/** What travels for a plan that is not active yet. */
+const AHEAD: ReadonlySet<FrameKind> = new Set(['kv-ask', 'kv-list', 'kv-want', 'kv'])
 
 export interface RingOptions {
   readonly self: string
@@ -31,31 +48,6 @@ export interface RingOptions {
   readonly onRun?: (span: number, rows: number, ms: number) => void
 }
 
-/** What this device lends to a plan. */
-export interface Part {
-  readonly engine: Engine
-  /** Of the engine: what it loaded for this plan. */
-  readonly layout: number
-  /** Bytes that caches may take. */
-  readonly cacheBudget: number
-  /** Longest sequence that the caches hold here. */
-  readonly context: number
-  /** The engine failed for good; a new plan must bring another. */
-  readonly onBroken?: () => void
-  /** Nothing is run under this plan any more: the layout may be unloaded. */
-  readonly onEnded?: () => void
-}
-
-interface Active {
-  readonly plan: RingPlan
-  readonly part: Part | null
-  readonly routes: Routes | null
-  readonly node: StageNode | null
-  readonly starter: Starter | null
-  /** Devices of the ring that this one exchanges hidden states with. */
-  readonly neighbours: ReadonlySet<string>
-}
-
 export interface RingCounts {
   /** Frames refused at the border. */
   readonly malformed: number
@@ -66,11 +58,17 @@ export interface RingCounts {
 export class Ring {
   readonly #options: RingOptions
   readonly #rules: WireRules
-  readonly #bounds: AskBounds
+  readonly #bounds: messages.AskBounds
   readonly #asker: Asker
-  #active: Active | null = null
-  #held: { readonly device: string; readonly frame: Frame }[] = []
-  #heldBytes = 0
+  #holding: Holding | null = null
+  #starter: Starter | null = null
+  #succession: Succession | null = null
+  #current: Serving | null = null
+  /** Answers may not have gone over yet. */
+  #previous: Serving | null = null
+  /** Prepared. */
+  #next: Serving | null = null
+  readonly #held = new HeldFrames()
   #malformed = 0
   #stale = 0
   #closed = false
@@ -83,7 +81,7 @@ export class Ring {
     this.#asker = new Asker({
       clock: options.clock,
       sendAsk: (sequence, ask) =>
-        this.#toStarter({ kind: 'ask', sequence, payload: write(ask) }),
+        this.#toStarter({ kind: 'ask', sequence, payload: messages.write(ask) }),
       sendStop: (sequence) => this.#toStarter({ kind: 'stop', sequence }),
       sendForget: (sequence) => this.#toStarter({ kind: 'forget', sequence }),
     })
@@ -91,10 +89,7 @@ export class Ring {
       {
         onFrame: (device, bytes) => this.#receive(device, bytes),
         onUp: (device) => this.#up(device),
-        onDown: (device) => {
-          this.#active?.starter?.left(device)
-          if (device === this.#starter) this.#asker.lost()
-        },
+        onDown: (device) => this.#down(device),
       },
       this.#rules.mostFrameBytes,
     )
@@ -105,11 +100,11 @@ export class Ring {
   }
 
   get sequences(): number {
-    return this.#active?.node?.sequences ?? 0
+    return this.#holding?.node.sequences ?? 0
   }
 
   get lapMs(): number | null {
-    return this.#active?.starter?.lapMs ?? null
+    return this.#starter?.lapMs ?? null
   }
 
   /** Answers that this device waits for. */
@@ -118,32 +113,62 @@ export class Ring {
   }
 
   /**
-   * Serves the plan from now on. Caches of the plan before are dropped; answers that this
-   * device waits for are asked for again.
+   * A plan may be activated soon: caches of layers that come to this device are copied ahead,
+   * and others may copy from here.
+   * @param before the plan that serves meanwhile.
+   */
+  prepare(plan: RingPlan, part: Part | null, before: RingPlan | null): void {
+    this.#next?.copy?.close()
+    this.#next = null
+    // Another engine takes over when the plan is activated; it begins without caches.
+    if (part && this.#holding && part.engine !== this.#holding.engine) return
+    this.#next = this.#serving(plan, part, before ?? this.#current?.plan ?? null)
+    this.#next.copy?.start()
+    this.#replayHeld()
+  }
+
+  /**
+   * Serves the plan from now on. Caches go on living with their engine, and answers go over
+   * one by one; those that this device waits for are asked for again.
    * @param part null where the plan gives this device nothing to run.
    */
   activate(plan: RingPlan, part: Part | null): void {
-    const { self, manifest } = this.#options
-    const routes = routesOf(manifest, plan, self)
-    this.deactivate()
-    const node = routes && part ? this.#node(routes, part) : null
-    const starter =
-      routes && part && node && routes.starter === self
-        ? this.#starterOf(routes, part, node)
-        : null
-    const neighbours = neighboursOf(routes)
-    this.#active = { plan, part, routes, node, starter, neighbours }
+    const { manifest } = this.#options
+    const { engine } = part ?? {}
+    const before = this.#next?.before ?? this.#current?.plan ?? null
+    const next = this.#next
+    this.#next = null
+    this.#endPrevious()
+    const lost = engine && engine !== this.#holding?.engine ? this.#drop() : []
+    const isPrepared =
+      next !== null &&
+      compareEpochs(next.plan.epoch, plan.epoch) === 0 &&
+      next.part?.engine === engine
+    if (!isPrepared) next?.copy?.close()
+    const serving = isPrepared ? servedBy(next, part) : this.#serving(plan, part, before)
+    if (!isPrepared) serving.copy?.start()
+    serving.copy?.finish()
+    if (serving.node) this.#holding?.node.serve(serving.node)
+    this.#previous = this.#current
+    this.#current = serving
+    this.#lead(serving, contextOf(manifest))
+    if (this.#previous) {
+      this.#linger(this.#previous, PREVIOUS_MS)
+      if (!this.#reaches(this.#previous)) this.#starter?.ended(this.#previous.plan.epoch)
+      if (this.#previous.isOver) this.#over(this.#previous)
+    }
+    for (const [sequence, attempt] of lost) this.#refuse(serving, sequence, attempt, 0)
     this.#replayHeld()
     this.#asker.resume()
   }
 
   /** Serves no plan; answers wait for the next one. */
   deactivate(): void {
-    const active = this.#active
-    this.#active = null
-    active?.starter?.close()
-    active?.node?.close()
-    active?.part?.onEnded?.()
+    const active = this.#current
+    this.#next?.copy?.close()
+    this.#next = null
+    this.#endPrevious()
+    this.#drop()
     if (active) this.#asker.lost()
   }
 
@@ -163,65 +188,177 @@ export class Ring {
     this.#closed = true
     this.#asker.close()
     this.deactivate()
-    this.#held = []
+    this.#held.take()
   }
 
-  get #starter(): string | null {
-    return this.#active?.plan.stages[0]?.device ?? null
+  #serving(plan: RingPlan, part: Part | null, before: RingPlan | null): Serving {
+    const { self, manifest, scheduler, clock, onRun } = this.#options
+    if (part)
+      this.#holding ??= new Holding({
+        engine: part.engine,
+        manifest,
+        scheduler,
+        clock,
+        send: (device, frame) => this.#send(device, frame),
+        onLogits: (chunk, outputs) => this.#starter?.logits(chunk, outputs),
+        ...(onRun && { onRun }),
+        ...(part.onBroken && { onBroken: part.onBroken }),
+      })
+    const holding = this.#holding
+    return servingOf(manifest, plan, self, { part, before, holding })
   }
 
-  #node(routes: Routes, { engine, layout, cacheBudget, onBroken }: Part): StageNode {
-    const { scheduler, clock, onRun } = this.#options
-    return new StageNode({
-      routes,
-      engine,
-      layout,
-      scheduler,
-      cacheBudget,
-      send: (device, frame) => this.#send(device, frame),
-      onLogits: (chunk, outputs) => this.#active?.starter?.logits(chunk, outputs),
-      ...(onRun && { onRun }),
-      ...(onBroken && { onBroken }),
-      now: () => clock.now(),
-    })
-  }
-
-  #starterOf({ plan, next, self }: Routes, { context }: Part, node: StageNode): Starter {
-    const { manifest, clock, chunkRows, drafter } = this.#options
+  /** Begins or goes on to start sequences, or hands them over. */
+  #lead({ plan, part, before }: Serving, longest: number): void {
+    const { self, clock, links } = this.#options
     const { epoch } = plan
-    return new Starter({
+    const next = starterOf(plan)
+    this.#succession?.close()
+    this.#succession = null
+    if (next !== self || !part) {
+      if (next === null) return
+      this.#starter?.handOver((state, sequence) => {
+        const payload = messages.write(state)
+        this.#send(next, { ...PLAIN, kind: 'state', epoch, sequence, payload })
+      })
+      return
+    }
+    const context = Math.min(part.context, longest)
+    if (this.#starter) {
+      this.#starter.follow(epoch, context)
+      return
+    }
+    this.#starter = this.#newStarter(epoch, context)
+    const last = starterOf(before)
+    if (last !== null && last !== self && links.has(last))
+      this.#succession = new Succession(this.#starter, last, clock)
+  }
+
+  #newStarter(epoch: Epoch, context: number): Starter {
+    const { manifest, clock, chunkRows, drafter, self } = this.#options
+    const options: StarterOptions = {
       manifest,
-      context: Math.min(context, contextOf(manifest)),
       clock,
       chunkRows: chunkRows ?? CHUNK_ROWS,
       drafter: drafter ?? ((costs) => new Drafter(costs)),
-      begin: (chunk, ids) => {
+      begin: (...chunk: Parameters<StageNodeBegin>) => {
         this.#awake()
-        node.begin(chunk, ids)
+        this.#holding?.node.begin(...chunk)
       },
-      forget: (sequence) => {
-        node.forget(sequence)
-        if (next !== self) this.#send(next, { ...PLAIN, kind: 'forget', epoch, sequence })
+      forget: (sequence: number) => {
+        this.#holding?.node.forget(sequence)
+        const { routes, plan } = this.#current ?? {}
+        if (routes && plan && routes.next !== self)
+          this.#send(routes.next, {
+            ...PLAIN,
+            kind: 'forget',
+            epoch: plan.epoch,
+            sequence,
+          })
       },
-      answer: (device, sequence, message) => {
-        const frame = { ...PLAIN, kind: 'answer', epoch, sequence } as const
-        this.#send(device, { ...frame, payload: write(message) })
+      answer: (
+        from: Epoch,
+        device: string,
+        sequence: number,
+        message: messages.AnswerMessage,
+      ) => {
+        const payload = messages.write(message)
+        this.#send(device, { ...PLAIN, kind: 'answer', epoch: from, sequence, payload })
       },
+      moved: () => this.#moved(),
+    }
+    return new Starter(options, epoch, context)
+  }
+
+  /** As the starter of the plan before: all sequences have gone over. */
+  #moved(): void {
+    const { self } = this.#options
+    const next = this.#current && starterOf(this.#current.plan)
+    const moved = { ...PLAIN, kind: 'moved', sequence: 0 } as const
+    if (this.#current && next !== null && next !== self)
+      this.#send(next, { ...moved, epoch: this.#current.plan.epoch })
+    const { routes, plan } = this.#previous ?? {}
+    if (routes && plan && routes.next !== self)
+      this.#send(routes.next, { ...moved, epoch: plan.epoch })
+    if (this.#previous) this.#over(this.#previous)
+  }
+
+  /** Nothing is fed under the plan any more; others may still copy caches from here. */
+  #over(serving: Serving): void {
+    serving.isOver = true
+    if (serving === this.#previous) this.#linger(serving, LINGER_MS)
+  }
+
+  #linger(serving: Serving, ms: number): void {
+    serving.cancelTimer()
+    serving.cancelTimer = this.#options.clock.after(ms, () => {
+      if (serving === this.#previous) this.#endPrevious()
     })
+  }
+
+  #endPrevious(): void {
+    const previous = this.#previous
+    this.#previous = null
+    if (!previous) return
+    this.#end(previous)
+    if (this.#starter?.isOver) {
+      this.#starter.close()
+      this.#starter = null
+    }
+    // The last plan that ran something here.
+    if (this.#current && !this.#current.part && !this.#next?.part) this.#release()
+  }
+
+  #end({ cancelTimer, copy, part, plan }: Serving): void {
+    cancelTimer()
+    copy?.close()
+    this.#holding?.node.end(plan.epoch)
+    this.#starter?.ended(plan.epoch)
+    part?.onEnded?.()
+  }
+
+  /** Ends what is served with this engine; which sequences were at which attempt. */
+  #drop(): [sequence: number, attempt: number][] {
+    const lost = this.#holding?.node.attempts ?? []
+    this.#starter?.close()
+    this.#starter = null
+    this.#succession?.close()
+    this.#succession = null
+    const current = this.#current
+    this.#current = null
+    if (current) this.#end(current)
+    this.#release()
+    return lost
+  }
+
+  #release(): void {
+    this.#holding?.node.close()
+    this.#holding = null
+  }
+
+  /** Whether all stages of a plan can be reached, as its frames need. */
+  #reaches({ plan }: Serving): boolean {
+    const { self, links } = this.#options
+    return plan.stages.every(({ device }) => device === self || links.has(device))
   }
 
   #toStarter(
     part: Pick<Frame, 'kind' | 'sequence'> & { readonly payload?: Uint8Array },
   ): boolean {
-    const starter = this.#starter
-    if (!this.#active || starter === null) return false
-    return this.#send(starter, { ...PLAIN, ...part, epoch: this.#active.plan.epoch })
+    const { plan } = this.#current ?? {}
+    const starter = starterOf(plan)
+    if (!plan || starter === null) return false
+    return this.#send(starter, { ...PLAIN, ...part, epoch: plan.epoch })
   }
 
   /** What stays on this device takes the same way, less the wire. */
   #send(device: string, frame: Frame): boolean {
     const { self, links } = this.#options
-    if (device !== self) return links.send(device, encodeFrame(frame), frame.sequence)
+    const { kind, last, sequence } = frame
+    if (device !== self) {
+      const isBulk = kind === 'kv-list' || (kind === 'kv' && !last)
+      return links.send(device, encodeFrame(frame), isBulk ? BULK_LANE : sequence)
+    }
     queueMicrotask(() => this.#dispatch(self, frame))
     return true
   }
@@ -234,17 +371,49 @@ export class Ring {
 
   #dispatch(device: string, frame: Frame): void {
     if (this.#closed) return
-    const active = this.#active
-    const order = active ? compareEpochs(frame.epoch, active.plan.epoch) : 1
-    if (order < 0) this.#stale++
-    else if (order > 0 || !active) this.#hold(device, frame)
-    else this.#serve(active, device, frame)
+    const { epoch, kind } = frame
+    const is = (serving: Serving | null): serving is Serving =>
+      serving !== null && compareEpochs(epoch, serving.plan.epoch) === 0
+    const known = [this.#current, this.#previous].find(is)
+    const active = this.#current
+    if (known) this.#serve(known, device, frame)
+    else if (is(this.#next) && AHEAD.has(kind)) this.#serve(this.#next, device, frame)
+    else if (!active || compareEpochs(epoch, active.plan.epoch) > 0)
+      this.#held.add(device, frame)
+    else this.#tooLate(active, device, frame)
   }
 
-  #serve({ routes, node, starter, plan }: Active, device: string, frame: Frame): void {
+  /** What is lost with a plan that is over here has to be fed again. */
+  #tooLate(serving: Serving, device: string, frame: Frame): void {
+    this.#stale++
+    const { plan, before, routes } = serving
+    const isStage = [plan, before].some((each) => isStageOf(each, device))
+    if (frame.kind !== 'hidden' || !isStage) return
     const { sequence, attempt } = frame
-    const { manifest } = this.#options
-    const fromStage = plan.stages.some((stage) => stage.device === device)
+    const rows = routes && this.#holding?.node.rowsOf(sequence, routes)
+    this.#refuse(serving, sequence, attempt, rows ?? 0)
+  }
+
+  /** Tells whoever may have fed it, before or now, that only `position` rows are here. */
+  #refuse(
+    { plan, before }: Serving,
+    sequence: number,
+    attempt: number,
+    position: number,
+  ): void {
+    const { epoch } = plan
+    const nack = { ...PLAIN, kind: 'nack', epoch, sequence, attempt, position } as const
+    for (const starter of new Set([starterOf(plan), starterOf(before)]))
+      if (starter !== null) this.#send(starter, nack)
+  }
+
+  #serve(serving: Serving, device: string, frame: Frame): void {
+    const { routes, plan, copy } = serving
+    const { sequence, attempt } = frame
+    const { manifest, self } = this.#options
+    const { node, source } = this.#holding ?? {}
+    const starter = this.#starter
+    const fromStage = [plan, serving.before].some((each) => isStageOf(each, device))
     switch (frame.kind) {
       case 'hidden':
         this.#awake()
@@ -257,13 +426,13 @@ export class Ring {
         if (fromStage) starter?.nack(sequence, attempt, frame.position)
         return
       case 'fault': {
-        const fault = fromStage ? readFault(frame.payload) : null
+        const fault = fromStage ? messages.readFault(frame.payload) : null
         if (fault) starter?.fault(sequence, attempt, fault)
         return
       }
       case 'ask': {
-        const ask = readAsk(frame.payload, this.#bounds)
-        if (ask) starter?.ask(device, sequence, ask)
+        const ask = messages.readAsk(frame.payload, this.#bounds)
+        if (ask) (this.#succession ?? starter)?.ask(device, sequence, ask)
         else this.#malformed++
         return
       }
@@ -272,54 +441,84 @@ export class Ring {
         return
       case 'answer': {
         const answer =
-          device === this.#starter && readAnswer(frame.payload, manifest.vocabulary)
-        if (answer) this.#asker.receive(sequence, answer)
+          device === starterOf(plan) &&
+          messages.readAnswer(frame.payload, manifest.vocabulary)
+        if (answer) this.#asker.receive(sequence, answer, plan.epoch)
         else this.#malformed++
         return
       }
       case 'forget':
-        if (starter) starter.forget(device, sequence)
+        if (starterOf(plan) === self) starter?.forget(device, sequence)
         else if (routes && device === routes.previous) {
           node?.forget(sequence)
           if (!routes.lastStage) this.#send(routes.next, frame)
         }
+        return
+      case 'moved':
+        if (serving === this.#current && device === this.#succession?.device)
+          this.#succession.end()
+        else if (routes && device === routes.previous) {
+          if (!routes.lastStage) this.#send(routes.next, frame)
+          this.#over(serving)
+        }
+        return
+      case 'state': {
+        const isDue = device === this.#succession?.device
+        const state = isDue && messages.readState(frame.payload, this.#bounds)
+        if (state) this.#succession?.state(sequence, state)
+        else if (isDue) this.#malformed++
+        return
+      }
+      case 'kv-ask':
+        this.#copying(serving)
+        source?.list(plan, device)
+        return
+      case 'kv-want':
+        this.#copying(serving)
+        void source?.give(plan, device, frame)
+        return
+      case 'kv-list': {
+        const list = messages.readKvList(frame.payload)
+        if (list) copy?.list(device, list)
+        else this.#malformed++
+        return
+      }
+      case 'kv':
+        copy?.receive(device, frame)
     }
   }
 
-  #hold(device: string, frame: Frame): void {
-    this.#held.push({ device, frame })
-    this.#heldBytes += frame.payload.byteLength
-    while (this.#held.length > MOST_HELD_FRAMES || this.#heldBytes > MOST_HELD_BYTES)
-      this.#heldBytes -= this.#held.shift()?.frame.payload.byteLength ?? 0
+  /** A plan's new holders copy from here: what was before it is needed yet. */
+  #copying(serving: Serving): void {
+    const previous = this.#previous
+    if (serving === this.#current && previous?.isOver) this.#linger(previous, LINGER_MS)
   }
 
   #replayHeld(): void {
-    const held = this.#held
-    this.#held = []
-    this.#heldBytes = 0
-    for (const { device, frame } of held) this.#dispatch(device, frame)
+    for (const { device, frame } of this.#held.take()) this.#dispatch(device, frame)
   }
 
   #awake(): void {
     // What one end sends keeps both radios awake.
     const { self, links } = this.#options
-    const after = [...(this.#active?.neighbours ?? [])].filter((device) => device > self)
+    const after = [...(this.#current?.neighbours ?? [])].filter((device) => device > self)
     if (after.length > 0) links.keepAwake(new Set(after))
   }
 
   #up(device: string): void {
-    const { node, neighbours } = this.#active ?? {}
-    if (neighbours?.has(device)) node?.report()
-    if (device === this.#starter) this.#asker.resume()
+    if (this.#current?.neighbours.has(device)) this.#holding?.node.report()
+    if (device === starterOf(this.#current?.plan)) this.#asker.resume()
+  }
+
+  #down(device: string): void {
+    this.#starter?.left(device)
+    for (const serving of [this.#current, this.#previous, this.#next])
+      serving?.copy?.down(device)
+    if (this.#previous && !this.#reaches(this.#previous))
+      this.#starter?.ended(this.#previous.plan.epoch)
+    if (device === this.#succession?.device) this.#succession.end()
+    if (device === starterOf(this.#current?.plan)) this.#asker.lost()
   }
 }
 
-function neighboursOf(routes: Routes | null): ReadonlySet<string> {
-  const found = new Set<string>()
-  if (!routes) return found
-  for (const { from } of routes.inputs.values()) found.add(from)
-  for (const { outputs } of routes.spans)
-    for (const { to } of outputs) for (const { device } of to) found.add(device)
-  found.delete(routes.self)
-  return found
-}
+type StageNodeBegin = Holding['node']['begin']

@@ -1,7 +1,8 @@
 /** Where border tensors go under a plan, as one device sees it. */
 import type { BorderTensor, Manifest } from '../../model-split/manifest.ts'
-import { cachesOf, segmentsOf, type Span } from '../../model-split/span.ts'
+import { segmentsOf, type Span } from '../../model-split/span.ts'
 import { rowAxis } from '../stage/tensors.ts'
+import { cachedLayers } from './limits.ts'
 import { spansOf, type RingPlan } from './types.ts'
 
 /** A tensor that a span of this device reads from an earlier span. */
@@ -27,7 +28,8 @@ export interface OwnSpan {
   /** Input tensors by index. */
   readonly inputs: readonly number[]
   readonly outputs: readonly Output[]
-  readonly hasCaches: boolean
+  /** Its layers that have caches. */
+  readonly layers: readonly number[]
   /** It does nothing but the head: it runs for last rows only. */
   readonly headOnly: boolean
 }
@@ -96,7 +98,7 @@ export function routesOf(
         span,
         inputs: own,
         outputs,
-        hasCaches: cachesOf(manifest, span).length > 0,
+        layers: cachedLayers(manifest, span),
         headOnly,
       }
     })
@@ -116,6 +118,17 @@ export function routesOf(
     lastStage: at === plan.stages.length - 1,
     headLastRow: headInputs.every(([, { dims }]) => rowAxis(dims) !== null),
   }
+}
+
+/** Devices that this one exchanges hidden states with. */
+export function neighboursOf(routes: Routes | null): ReadonlySet<string> {
+  const found = new Set<string>()
+  if (!routes) return found
+  for (const { from } of routes.inputs.values()) found.add(from)
+  for (const { outputs } of routes.spans)
+    for (const { to } of outputs) for (const { device } of to) found.add(device)
+  found.delete(routes.self)
+  return found
 }
 
 /** @throws Error */

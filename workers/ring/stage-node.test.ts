@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { CacheRows } from './cache-rows.ts'
 import { PLAIN, type Frame } from './frame.ts'
 import { Lineage } from './lineage.ts'
 import { routesOf } from './routes.ts'
@@ -29,15 +30,14 @@ async function secondStage(residual = false) {
   })
   const sent: { device: string; frame: Frame }[] = []
   const node = new StageNode({
-    routes,
     engine,
-    layout: 1,
+    rows: new CacheRows(engine),
     scheduler: new Scheduler(),
-    cacheBudget: 1e9,
     send: (device, frame) => sent.push({ device, frame }) > 0,
     onLogits: () => undefined,
     now: () => 0,
   })
+  node.serve({ routes, layout: 1, cacheBudget: 1e9, copy: null })
   const names = Object.keys(manifest.tensors)
   const hidden = (change: Partial<Frame>, name = 'h2'): Frame => {
     const rows = change.rows ?? 1

@@ -1,17 +1,19 @@
 /**
- * The ring as one stage sees it under one plan: collects the inputs of each chunk, runs them
- * when it is their turn, and sends what comes out to the stages that read it.
+ * The ring as one stage sees it: collects the inputs of each chunk, runs them when it is their
+ * turn, and sends what comes out to the stages that read it. It lives as long as its engine:
+ * plans come and go, and each sequence goes from one to the next on its own.
  */
 import { dimsFor, rowAxis, slice } from '../stage/tensors.ts'
 import { StageError, type Engine, type TensorData } from '../stage/types.ts'
+import type { CacheRows } from './cache-rows.ts'
+import { compareEpochs } from './epoch.ts'
 import { PLAIN, type Frame, type FrameHeader } from './frame.ts'
-import { Lineage } from './lineage.ts'
-import { write, type Fault } from './messages.ts'
+import type { KvCopy } from './kv-copy.ts'
+import { MOST_SEQUENCES, write, type Fault } from './messages.ts'
 import type { OwnSpan, Routes } from './routes.ts'
 import type { Scheduler } from './scheduler.ts'
+import type { Epoch } from './types.ts'
 
-/** Sequences with a cache or a waiting chunk here; the longest unused one goes first. */
-const MOST_SEQUENCES = 64
 /** Chunks of one sequence that wait for inputs. */
 const MOST_CHUNKS = 32
 /** Bytes of inputs that wait for others. */
@@ -29,13 +31,20 @@ export interface ChunkHeader {
   readonly draft: boolean
 }
 
-export interface NodeOptions {
+/** A plan as this stage serves it. */
+export interface NodePlan {
   readonly routes: Routes
-  readonly engine: Engine
   readonly layout: number
-  readonly scheduler: Scheduler
   /** Bytes that caches may take. */
   readonly cacheBudget: number
+  /** Fetches rows of layers that others had before; null: none has come here. */
+  readonly copy: KvCopy | null
+}
+
+export interface NodeOptions {
+  readonly engine: Engine
+  readonly rows: CacheRows
+  readonly scheduler: Scheduler
   /** False: there is no link to that device. */
   readonly send: (device: string, frame: Frame) => boolean
   /** On the starter: the head ran. */
@@ -51,26 +60,30 @@ export interface NodeOptions {
 }
 
 interface Chunk extends ChunkHeader {
+  readonly plan: NodePlan
   readonly span: number
   readonly inputs: Map<string, TensorData>
   readonly ids?: readonly number[]
 }
 
 interface Kept {
+  /** Of the newest attempt. */
+  plan: NodePlan
   attempt: number
   /** Waiting for inputs, by span and position. */
   readonly waiting: Map<string, Chunk>
   /** First row that is not yet in line, by span; of the newest attempt. */
   readonly next: Map<number, number>
-  readonly lineage: Lineage
+  /** Chunks that wait for rows which another device has; null: none has to. */
+  parked: { chunk: Chunk; pulled: boolean }[] | null
 }
 
 export class StageNode {
   readonly #options: NodeOptions
+  #plans: readonly NodePlan[] = []
   /** Least recently used first. */
   readonly #sequences = new Map<number, Kept>()
   #waitingBytes = 0
-  #closed = false
 
   constructor(options: NodeOptions) {
     this.#options = options
@@ -80,21 +93,46 @@ export class StageNode {
     return this.#sequences.size
   }
 
+  get engine(): Engine {
+    return this.#options.engine
+  }
+
+  /** Serves one more plan, the newest. */
+  serve(plan: NodePlan): void {
+    this.#plans = [...this.#plans, plan]
+  }
+
+  /** A plan is over: nothing of it is run or sent any more. */
+  end(epoch: Epoch): void {
+    this.#plans = this.#plans.filter(
+      ({ routes }) => compareEpochs(routes.plan.epoch, epoch) !== 0,
+    )
+  }
+
+  /** Whether a sequence runs under this plan, or under a later one. */
+  isLive(sequence: number, epoch: Epoch): boolean {
+    const kept = this.#sequences.get(sequence)
+    return kept !== undefined && compareEpochs(epochOf(kept.plan), epoch) >= 0
+  }
+
   /** On the starter: a chunk begins its way. */
-  begin(chunk: ChunkHeader, ids: readonly number[]): void {
-    const kept = this.#use(chunk)
-    if (kept) this.#enqueue({ ...chunk, span: 0, inputs: new Map(), ids })
+  begin(epoch: Epoch, chunk: ChunkHeader, ids: readonly number[]): void {
+    const plan = this.#planOf(epoch)
+    const kept = plan && this.#use(plan, chunk)
+    if (kept) this.#enqueue({ ...chunk, plan, span: 0, inputs: new Map(), ids })
   }
 
   /** A hidden state whose size was checked. Anything unexpected is dropped. */
   receive(device: string, frame: Frame): void {
-    const input = this.#options.routes.inputs.get(frame.tensor)
-    if (this.#closed || !input || input.from !== device || frame.dtype === null) return
-    const kept = this.#use(frame)
+    const plan = this.#planOf(frame.epoch)
+    const input = plan?.routes.inputs.get(frame.tensor)
+    if (!plan || !input || input.from !== device || frame.dtype === null) return
+    const kept = this.#use(plan, frame)
     if (!kept || frame.position < (kept.next.get(input.span) ?? 0)) return
     const key = `${input.span}:${frame.position}`
     const chunk = kept.waiting.get(key) ?? {
       ...headerOf(frame),
+      plan,
       span: input.span,
       inputs: new Map(),
     }
@@ -118,7 +156,7 @@ export class StageNode {
     const kept = this.#sequences.get(sequence)
     if (kept) this.#clear(kept)
     this.#sequences.delete(sequence)
-    this.#options.engine.drop(sequence)
+    this.#options.rows.drop(sequence)
   }
 
   /**
@@ -126,35 +164,55 @@ export class StageNode {
    * it goes on from there.
    */
   report(): void {
-    if (!this.#options.routes.spans.some(({ hasCaches }) => hasCaches)) return
-    for (const [sequence, { attempt, lineage }] of this.#sequences)
-      this.#tell({ ...PLAIN, kind: 'nack', sequence, attempt, position: lineage.rows })
+    for (const [sequence, { plan, attempt }] of this.#sequences) {
+      if (plan.routes.spans.every((own) => own.layers.length === 0)) continue
+      const position = this.rowsOf(sequence, plan.routes)
+      this.#tell(plan, { ...PLAIN, kind: 'nack', sequence, attempt, position })
+    }
   }
 
-  /** The plan is over: nothing of it is sent or kept any more. */
+  /** Rows of a sequence that can be built on under a plan. */
+  rowsOf(sequence: number, { spans }: Routes): number {
+    const layers = spans.flatMap((own) => own.layers)
+    return this.#options.rows.rows(sequence, layers)
+  }
+
+  /** Which attempt each sequence is at. */
+  get attempts(): [sequence: number, attempt: number][] {
+    return [...this.#sequences].map(([sequence, { attempt }]) => [sequence, attempt])
+  }
+
+  /** Nothing is sent or kept any more. */
   close(): void {
-    this.#closed = true
-    for (const [sequence, kept] of this.#sequences) {
-      this.#clear(kept)
-      this.#options.engine.drop(sequence)
-    }
+    this.#plans = []
+    for (const kept of this.#sequences.values()) this.#clear(kept)
     this.#sequences.clear()
+    const { rows } = this.#options
+    for (const sequence of rows.sequences) rows.drop(sequence)
+  }
+
+  #planOf(epoch: Epoch): NodePlan | null {
+    const same = (plan: NodePlan) => compareEpochs(epochOf(plan), epoch) === 0
+    return this.#plans.find(same) ?? null
   }
 
   /** State of the sequence, unless the frame is of an older attempt. */
-  #use({ sequence, attempt }: ChunkHeader): Kept | null {
+  #use(plan: NodePlan, { sequence, attempt }: ChunkHeader): Kept | null {
     const known = this.#sequences.get(sequence)
-    if (known && attempt < known.attempt) return null
-    const kept = known ?? {
+    const order = known ? orderOf(plan, attempt, known) : 0
+    if (order < 0) return null
+    const kept: Kept = known ?? {
+      plan,
       attempt,
       waiting: new Map<string, Chunk>(),
       next: new Map<number, number>(),
-      lineage: new Lineage(),
+      parked: null,
     }
     this.#sequences.delete(sequence)
     this.#sequences.set(sequence, kept)
-    if (attempt > kept.attempt) {
+    if (order > 0) {
       this.#clear(kept)
+      kept.plan = plan
       kept.attempt = attempt
     }
     for (const oldest of this.#sequences.keys()) {
@@ -169,7 +227,7 @@ export class StageNode {
     const waiting = [...kept.waiting].sort(([, a], [, b]) => a.position - b.position)
     const held = new Set<number>()
     for (const [key, chunk] of waiting) {
-      const wanted = this.#options.routes.spans[chunk.span]?.inputs.length
+      const wanted = chunk.plan.routes.spans[chunk.span]?.inputs.length
       if (held.has(chunk.span)) continue
       if (chunk.inputs.size !== wanted) {
         held.add(chunk.span)
@@ -182,50 +240,72 @@ export class StageNode {
     }
   }
 
-  #enqueue(chunk: Chunk): void {
+  #enqueue(chunk: Chunk, pulled = false): void {
     const { sequence, rows, draft } = chunk
     const isStep = rows === 1 || draft
-    this.#options.scheduler.add({ sequence, isStep, run: () => this.#run(chunk) })
+    const run = () => this.#run(chunk, pulled)
+    this.#options.scheduler.add({ sequence, isStep, run })
   }
 
-  async #run(chunk: Chunk): Promise<void> {
-    const { engine, layout, routes, now } = this.#options
-    const kept = this.#sequences.get(chunk.sequence)
-    const own = routes.spans[chunk.span]
-    if (this.#closed || !kept || !own || kept.attempt !== chunk.attempt) return
-    const { sequence, position, rows, attempt, base } = chunk
-    if (own.hasCaches && !this.#continues(kept.lineage, chunk)) {
-      const reliable = kept.lineage.reliable(position)
-      this.#tell({ ...PLAIN, kind: 'nack', sequence, attempt, base, position: reliable })
+  async #run(chunk: Chunk, pulled = false): Promise<void> {
+    const { engine, rows: caches, now } = this.#options
+    const { plan, sequence, position, rows, attempt, base } = chunk
+    const kept = this.#sequences.get(sequence)
+    const own = plan.routes.spans[chunk.span]
+    if (!kept || !own || !this.#isCurrent(kept, chunk)) return
+    if (kept.parked) {
+      kept.parked.push({ chunk, pulled: false })
+      return
+    }
+    const behind = caches.behind(sequence, own.layers, position, base)
+    if (behind.length > 0) {
+      if (!pulled && plan.copy) void this.#pull(kept, chunk, plan.copy, behind)
+      else this.#refuse(chunk, caches.reliable(sequence, own.layers, position))
       return
     }
     const began = now()
     try {
-      this.#makeRoom(sequence)
+      this.#makeRoom(sequence, plan)
       const { span, inputs, ids } = chunk
       const everyRow = chunk.draft
+      const { layout } = plan
       const step = { layout, span, sequence, position, rows, inputs, everyRow }
       const outputs = await engine.run(ids ? { ...step, ids } : step)
       this.#options.onRun?.(span, rows, now() - began)
-      if (own.hasCaches) kept.lineage.wrote(position, rows, attempt)
       // It may have been forgotten while it ran.
-      if (!this.#sequences.has(sequence)) engine.drop(sequence)
-      else if (kept.attempt === attempt) this.#give(own, chunk, outputs)
+      if (this.#sequences.get(sequence) !== kept) {
+        if (!this.#sequences.has(sequence)) caches.drop(sequence)
+        return
+      }
+      caches.wrote(sequence, own.layers, position, rows, attempt)
+      if (this.#isCurrent(kept, chunk)) this.#give(own, chunk, outputs)
     } catch (error) {
-      kept.lineage.truncate(Math.min(position, engine.length(sequence, layout)))
-      this.#fail(chunk, kept, error)
+      caches.truncate(sequence, own.layers, position)
+      this.#fail(chunk, own, error)
     }
   }
 
-  #continues(lineage: Lineage, { sequence, position, base }: Chunk): boolean {
-    // The engine may have dropped rows on its own (recurrent states, evictions).
-    const { engine, layout } = this.#options
-    lineage.truncate(engine.length(sequence, layout))
-    return lineage.continues(position, base)
+  #isCurrent(kept: Kept, { plan, attempt }: Chunk): boolean {
+    return this.#plans.includes(plan) && kept.plan === plan && kept.attempt === attempt
+  }
+
+  /** What the chunk builds on may still be where the layers were before. */
+  async #pull(
+    kept: Kept,
+    chunk: Chunk,
+    copy: KvCopy,
+    layers: readonly number[],
+  ): Promise<void> {
+    const parked = [{ chunk, pulled: true }]
+    kept.parked = parked
+    await copy.reach(chunk.sequence, layers, chunk.position, chunk.base)
+    if (kept.parked !== parked) return
+    kept.parked = null
+    for (const each of parked) this.#enqueue(each.chunk, each.pulled)
   }
 
   #give(own: OwnSpan, chunk: Chunk, outputs: Map<string, TensorData>): void {
-    const { routes } = this.#options
+    const { routes } = chunk.plan
     if (own.span.head && chunk.last) this.#options.onLogits(headerOf(chunk), outputs)
     for (const { index, name, tensor, to } of own.outputs) {
       const data = outputs.get(name)
@@ -250,45 +330,51 @@ export class StageNode {
           dtype: tensor.dtype,
         } as const
         const payload = part.bytes
-        if (!this.#send(device, { ...frame, payload })) this.#fault(chunk, 'unreachable')
+        if (!this.#send(chunk.plan, device, { ...frame, payload }))
+          this.#fault(chunk, 'unreachable')
       }
     }
     if (routes.lastStage && !chunk.last)
-      this.#tell({ ...PLAIN, ...headerOf(chunk), kind: 'passed' })
+      this.#tell(chunk.plan, { ...PLAIN, ...headerOf(chunk), kind: 'passed' })
   }
 
-  #fail(chunk: Chunk, kept: Kept, error: unknown): void {
+  #fail(chunk: Chunk, { layers }: OwnSpan, error: unknown): void {
     const code = error instanceof StageError ? error.code : 'internal'
     if (code === 'aborted') return
     if (code === 'device-lost') this.#options.onBroken?.()
-    const { sequence, attempt, base } = chunk
-    const position = kept.lineage.rows
+    const { sequence } = chunk
+    const position = this.#options.rows.rows(sequence, layers)
     if (code === 'gap' || (code === 'out-of-memory' && this.#evictIdle(sequence)))
-      this.#tell({ ...PLAIN, kind: 'nack', sequence, attempt, base, position })
+      this.#refuse(chunk, position)
     else this.#fault(chunk, code === 'out-of-memory' ? code : 'broken')
   }
 
-  #fault({ sequence, attempt, position }: Chunk, code: Fault): void {
+  #fault({ plan, sequence, attempt, position }: Chunk, code: Fault): void {
     const header = { ...PLAIN, sequence, attempt, position }
-    this.#tell({ ...header, kind: 'fault', payload: write({ code }) })
+    this.#tell(plan, { ...header, kind: 'fault', payload: write({ code }) })
+  }
+
+  /** Only `position` rows can be built on here. */
+  #refuse({ plan, sequence, attempt, base }: Chunk, position: number): void {
+    const header = { ...PLAIN, sequence, attempt, base, position }
+    this.#tell(plan, { ...header, kind: 'nack' })
   }
 
   /** To the starter. */
-  #tell(frame: Omit<Frame, 'epoch'>): void {
-    this.#send(this.#options.routes.starter, frame)
+  #tell(plan: NodePlan, frame: Omit<Frame, 'epoch'>): void {
+    this.#send(plan, plan.routes.starter, frame)
   }
 
-  #send(device: string, frame: Omit<Frame, 'epoch'>): boolean {
-    if (this.#closed) return true
-    const { routes, send } = this.#options
-    return send(device, { ...frame, epoch: routes.plan.epoch })
+  #send(plan: NodePlan, device: string, frame: Omit<Frame, 'epoch'>): boolean {
+    if (!this.#plans.includes(plan)) return true
+    return this.#options.send(device, { ...frame, epoch: epochOf(plan) })
   }
 
-  #makeRoom(current: number): void {
-    const { engine, layout, cacheBudget } = this.#options
-    for (const sequence of [...this.#sequences.keys()]) {
+  #makeRoom(current: number, { layout, cacheBudget }: NodePlan): void {
+    const { engine } = this.#options
+    for (const sequence of this.#idle(current)) {
       if (engine.memory().caches <= cacheBudget) return
-      if (sequence !== current) this.#evict(sequence)
+      this.#evict(sequence)
     }
     if (engine.memory().caches > cacheBudget && engine.length(current, layout) > 0)
       throw new StageError(
@@ -298,15 +384,28 @@ export class StageNode {
   }
 
   #evictIdle(current: number): boolean {
-    const others = [...this.#sequences.keys()].filter((sequence) => sequence !== current)
+    const others = this.#idle(current)
     for (const sequence of others) this.#evict(sequence)
     return others.length > 0
   }
 
+  /** All others: first those that were only copied ahead, then the longest unused. */
+  #idle(current: number): number[] {
+    const used = [...this.#sequences.keys()]
+    const copied = this.#options.rows.sequences.filter((one) => !this.#sequences.has(one))
+    return [...copied, ...used].filter((sequence) => sequence !== current)
+  }
+
   /** Frees a sequence that may be needed yet: its starter then reads it in again. */
   #evict(sequence: number): void {
-    const attempt = this.#sequences.get(sequence)?.attempt ?? 0
-    this.#tell({ ...PLAIN, kind: 'nack', sequence, attempt })
+    const kept = this.#sequences.get(sequence)
+    if (kept)
+      this.#tell(kept.plan, {
+        ...PLAIN,
+        kind: 'nack',
+        sequence,
+        attempt: kept.attempt,
+      })
     this.forget(sequence)
   }
 
@@ -323,7 +422,17 @@ export class StageNode {
     for (const chunk of kept.waiting.values()) this.#waitingBytes -= bytesOf(chunk)
     kept.waiting.clear()
     kept.next.clear()
+    kept.parked = null
   }
+}
+
+function epochOf({ routes }: NodePlan): Epoch {
+  return routes.plan.epoch
+}
+
+/** Negative: older than what is known; attempts of a later plan come after all earlier ones. */
+function orderOf(plan: NodePlan, attempt: number, known: Kept): number {
+  return compareEpochs(epochOf(plan), epochOf(known.plan)) || attempt - known.attempt
 }
 
 function headerOf(from: FrameHeader | ChunkHeader): ChunkHeader {

@@ -1,15 +1,18 @@
 /**
  * The starter's part in each sequence: which rows the caches hold, prefill in chunks, then
- * laps; samples, and tells the asking device. One starter lives as long as its plan.
+ * laps; samples, and tells the asking device. When the plan changes each sequence goes over on
+ * its own, as soon as nothing of it is in the ring; to another starter, if that is another.
  */
 import type { Manifest } from '../../model-split/manifest.ts'
-import { byteLength, toNumbers } from '../stage/tensors.ts'
 import { StageError, type TensorData } from '../stage/types.ts'
 import type { Clock } from './clock.ts'
 import { LapCosts, type Drafter } from './drafts.ts'
-import type { AnswerMessage, AskMessage, Fault } from './messages.ts'
+import { compareEpochs } from './epoch.ts'
+import type { AnswerMessage, AskMessage, Fault, StateMessage } from './messages.ts'
+import { BROKEN, rowsOf } from './logits.ts'
 import { sample } from './sampler.ts'
 import type { ChunkHeader } from './stage-node.ts'
+import type { Epoch } from './types.ts'
 
 /**
  * Rows of a prefill chunk. Longer chunks are read faster in sum; shorter ones let other
@@ -30,26 +33,29 @@ const MOST_WAITS = 60
 const WAIT_MS = 500
 /** Nothing came back from the ring. */
 const SILENCE_MS = 60_000
+/** Of a plan that is over: then the rows are fed again. */
+const DRAIN_MS = 10_000
 
 const SENTENCES: Readonly<Record<Fault, string>> = {
   'out-of-memory': 'A phone ran out of memory; start a shorter chat or add a phone.',
   unreachable: 'Two phones lost each other; bring them closer and ask again.',
-  broken: 'A phone could not compute its part; ask again.',
+  broken: BROKEN,
 }
 
 export interface StarterOptions {
   readonly manifest: Manifest
-  /** Longest sequence in tokens. */
-  readonly context: number
   readonly clock: Clock
   readonly chunkRows: number
   /** What guesses the next tokens of an answer. */
   drafter(costs: LapCosts): Pick<Drafter, 'next' | 'heard'>
-  /** Puts a chunk into the ring. */
-  begin(chunk: ChunkHeader, ids: readonly number[]): void
+  /** Puts a chunk into the ring of a plan. */
+  begin(epoch: Epoch, chunk: ChunkHeader, ids: readonly number[]): void
   /** Frees the caches along the ring. */
   forget(sequence: number): void
-  answer(device: string, sequence: number, message: AnswerMessage): void
+  /** `epoch`: of the plan that the answer comes from. */
+  answer(epoch: Epoch, device: string, sequence: number, message: AnswerMessage): void
+  /** Nothing is fed any more under plans before the newest. */
+  moved(): void
 }
 
 /** What the caches of the ring hold of a sequence. */
@@ -61,6 +67,8 @@ interface Known {
 }
 
 interface Running {
+  /** The plan that its rows are fed under. */
+  epoch: Epoch
   readonly ask: AskMessage
   readonly ids: number[]
   readonly reused: number
@@ -88,15 +96,24 @@ export class Starter {
   readonly #costs = new LapCosts()
   /** Whether every stage can take rows back, and the head gives logits for every row. */
   readonly #canDraft: boolean
-  #attempts = 0
+  #epoch: Epoch
+  #context: number
+  /** Set when another device starts from now on. */
+  #successor: ((state: StateMessage, sequence: number) => void) | null = null
+  #isMoving = false
+  #attempts: number
   #laps: readonly number[] = []
 
-  constructor(options: StarterOptions) {
+  constructor(options: StarterOptions, epoch: Epoch, context: number) {
     this.#options = options
     const { logits, segments } = options.manifest
     this.#canDraft =
       logits.rows === 'all' &&
       segments.every(({ caches }) => caches.every(({ axis }) => axis !== null))
+    this.#epoch = epoch
+    this.#context = context
+    // Rows that an earlier starter fed may be in the caches yet: no attempt has two meanings.
+    this.#attempts = ((epoch.term * 31 + epoch.number) % 0xffff) * 0x1_0000
   }
 
   /** Median of the newest laps; null before the first. */
@@ -105,13 +122,60 @@ export class Starter {
     return sorted[sorted.length >> 1] ?? null
   }
 
+  /** Whether it has handed its sequences over, or is about to. */
+  get isOver(): boolean {
+    return this.#successor !== null
+  }
+
+  knows(sequence: number): boolean {
+    return this.#known.has(sequence)
+  }
+
+  /**
+   * The next plan, of at most `context` tokens a sequence. What is in the ring comes back
+   * first; what does not is fed again.
+   */
+  follow(epoch: Epoch, context: number): void {
+    this.#epoch = epoch
+    this.#context = context
+    this.#move()
+  }
+
+  /** Another device starts from now on: it gets each sequence as soon as it is still. */
+  handOver(give: (state: StateMessage, sequence: number) => void): void {
+    this.#successor = give
+    for (const sequence of [...this.#known.keys()])
+      if (!this.#running.has(sequence)) this.#give(sequence)
+    this.#move()
+  }
+
+  /** Takes over a sequence from the starter before. */
+  adopt(sequence: number, { asker, ids, rows, fed, running }: StateMessage): void {
+    if (this.#known.has(sequence)) return
+    const known: Known = { asker, ids: ids.slice(0, rows), fed: [] }
+    for (const [i, [from, attempt]] of fed.entries()) {
+      const end = fed[i + 1]?.[0] ?? rows
+      for (let row = from; row < end; row++) known.fed.push(attempt)
+    }
+    this.#known.set(sequence, known)
+    if (running) this.ask(asker, sequence, { ids, ...running })
+  }
+
   ask(device: string, sequence: number, ask: AskMessage): void {
-    const { context, clock } = this.#options
+    // The asking device follows the plan too, and asks the next starter.
+    if (this.#successor) return
+    const { clock } = this.#options
+    const context = this.#context
     const fail = (message: string) =>
-      this.#options.answer(device, sequence, { kind: 'failed', message })
+      this.#options.answer(this.#epoch, device, sequence, { kind: 'failed', message })
     const known = this.#known.get(sequence) ?? { asker: device, ids: [], fed: [] }
     if (known.asker !== device) {
       fail('This chat belongs to another phone; start a new one.')
+      return
+    }
+    const before = this.#running.get(sequence)
+    if (before && isSame(before, ask)) {
+      this.#repeat(sequence, before, ask.answered)
       return
     }
     this.#finish(sequence)
@@ -130,6 +194,7 @@ export class Starter {
     const reused = Math.min(same, ask.ids.length - 1)
     const now = clock.now()
     const running: Running = {
+      epoch: this.#epoch,
       ask,
       ids: [...ask.ids],
       reused,
@@ -158,8 +223,8 @@ export class Starter {
 
   forget(device: string, sequence: number): void {
     if (this.#known.get(sequence)?.asker !== device) return
-    this.#finish(sequence)
     this.#known.delete(sequence)
+    this.#finish(sequence)
     this.#options.forget(sequence)
   }
 
@@ -184,10 +249,10 @@ export class Starter {
     const known = this.#known.get(sequence)
     const fed = position + (draft ? 1 : rows)
     if (!running || !known || fed !== running.ids.length) return
-    const { manifest, context, clock } = this.#options
-    const { ask, ids } = running
+    const { manifest, clock } = this.#options
+    const { ask, ids, epoch } = running
     const index = fed - ask.ids.length + ask.answered
-    const room = Math.min(ask.maxTokens - index, context - fed)
+    const room = Math.min(ask.maxTokens - index, this.#context - fed)
     const guesses = draft ? known.ids.slice(fed) : []
     let eos: number | undefined
     try {
@@ -222,11 +287,13 @@ export class Starter {
     const full = came.length === room
     // The next lap is on its way before anyone is told.
     if (!full && eos === undefined) this.#feed(sequence, running)
-    for (const [i, id] of came.entries())
-      this.#tell(sequence, { kind: 'token', index: index + i, id })
+    for (const [i, id] of came.entries()) {
+      const message = { kind: 'token', index: index + i, id } as const
+      this.#options.answer(epoch, known.asker, sequence, message)
+    }
     if (eos !== undefined) this.#end(sequence, 'eos', eos)
     else if (full) this.#end(sequence, 'length')
-    else this.#watch(sequence, running)
+    else if (this.#running.get(sequence) === running) this.#watch(sequence, running)
   }
 
   /** A stage can build on `position` rows only. */
@@ -251,12 +318,20 @@ export class Starter {
       running.cancelTimer()
       // Nothing that is in the ring counts until then.
       running.attempt = 0
+      running.inFlight = 0
       running.cancelTimer = this.#options.clock.after(WAIT_MS, () =>
         this.#attempt(sequence, running, running.sent),
       )
     } else if (fault === 'out-of-memory' && running.ids.length > running.ask.ids.length) {
       this.#end(sequence, 'length')
     } else this.#failed(sequence, SENTENCES[fault])
+  }
+
+  /** A plan is over, whatever is still in its ring. */
+  ended(epoch: Epoch): void {
+    for (const [sequence, running] of [...this.#running])
+      if (compareEpochs(running.epoch, epoch) === 0)
+        this.#attempt(sequence, running, running.sent)
   }
 
   close(): void {
@@ -277,17 +352,72 @@ export class Starter {
     const start = Math.min(from, known.ids.length, running.ids.length - 1)
     known.ids.length = start
     known.fed.length = start
+    if (this.#successor) {
+      this.#give(sequence)
+      return
+    }
+    running.epoch = this.#epoch
     running.attempt = ++this.#attempts
     running.sent = start
     running.inFlight = 0
     this.#watch(sequence, running)
     this.#feed(sequence, running)
+    this.#checkMoved()
+  }
+
+  /** Whether the plan that it is fed under is over. */
+  #isOver({ epoch }: Running): boolean {
+    return this.#successor !== null || compareEpochs(epoch, this.#epoch) !== 0
+  }
+
+  /** Lets sequences go over to the newest plan. */
+  #move(): void {
+    this.#isMoving = true
+    for (const [sequence, running] of [...this.#running]) {
+      if (running.inFlight > 0) this.#watch(sequence, running)
+      // It waits for a link, which the newest plan may not need.
+      else if (this.#isOver(running)) this.#attempt(sequence, running, running.sent)
+    }
+    this.#checkMoved()
+  }
+
+  #checkMoved(): void {
+    const over = [...this.#running.values()].some((running) => this.#isOver(running))
+    if (!this.#isMoving || over) return
+    this.#isMoving = false
+    this.#options.moved()
+  }
+
+  /** To the next starter. */
+  #give(sequence: number): void {
+    const known = this.#known.get(sequence)
+    const running = this.#running.get(sequence)
+    running?.cancelTimer()
+    this.#running.delete(sequence)
+    this.#known.delete(sequence)
+    if (known) this.#successor?.(stateOf(known, running), sequence)
+    this.#checkMoved()
+  }
+
+  /** Tokens that the asking device lacks, or may lack. */
+  #repeat(sequence: number, { ask, ids, epoch }: Running, answered: number): void {
+    const start = ask.ids.length - ask.answered
+    const asker = this.#known.get(sequence)?.asker
+    if (asker === undefined) return
+    for (const [i, id] of ids.slice(start + answered).entries()) {
+      const message = { kind: 'token', index: answered + i, id } as const
+      this.#options.answer(epoch, asker, sequence, message)
+    }
   }
 
   #feed(sequence: number, running: Running): void {
     const known = this.#known.get(sequence)
     if (!known) return
-    const { ids } = running
+    if (this.#isOver(running)) {
+      if (running.inFlight === 0) this.#attempt(sequence, running, running.sent)
+      return
+    }
+    const { ids, epoch } = running
     while (running.sent < ids.length && running.inFlight < WINDOW) {
       const position = running.sent
       const rows = Math.min(this.#options.chunkRows, ids.length - position)
@@ -302,7 +432,7 @@ export class Starter {
       known.fed.push(...chunk.map(() => attempt))
       const size = { position, rows: chunk.length }
       const draft = guesses.length > 0
-      this.#options.begin({ sequence, attempt, base, ...size, last, draft }, chunk)
+      this.#options.begin(epoch, { sequence, attempt, base, ...size, last, draft }, chunk)
     }
   }
 
@@ -315,7 +445,7 @@ export class Starter {
   #guess({ ask, ids, drafter, firstAt }: Running): readonly number[] {
     if (!drafter || firstAt === null) return []
     const left = ask.maxTokens - (ids.length - ask.ids.length + ask.answered)
-    return drafter.next(ids, Math.min(left, this.#options.context - ids.length) - 1)
+    return drafter.next(ids, Math.min(left, this.#context - ids.length) - 1)
   }
 
   /** Rows of wrong guesses are overwritten; a new attempt, so that a lost frame is noticed. */
@@ -330,9 +460,12 @@ export class Starter {
 
   #watch(sequence: number, running: Running): void {
     running.cancelTimer()
-    running.cancelTimer = this.#options.clock.after(SILENCE_MS, () => {
-      this.#failed(sequence, 'The other phones did not answer in time; ask again.')
-    })
+    const { clock } = this.#options
+    running.cancelTimer = this.#isOver(running)
+      ? clock.after(DRAIN_MS, () => this.#attempt(sequence, running, running.sent))
+      : clock.after(SILENCE_MS, () => {
+          this.#failed(sequence, 'The other phones did not answer in time; ask again.')
+        })
   }
 
   #end(sequence: number, reason: 'eos' | 'length' | 'stopped', eos?: number): void {
@@ -365,12 +498,15 @@ export class Starter {
 
   #tell(sequence: number, message: AnswerMessage): void {
     const asker = this.#known.get(sequence)?.asker
-    if (asker !== undefined) this.#options.answer(asker, sequence, message)
+    const epoch = this.#running.get(sequence)?.epoch ?? this.#epoch
+    if (asker !== undefined) this.#options.answer(epoch, asker, sequence, message)
   }
 
   #finish(sequence: number): void {
     this.#running.get(sequence)?.cancelTimer()
     this.#running.delete(sequence)
+    if (this.#successor) this.#give(sequence)
+    else this.#checkMoved()
   }
 
   #forgetOldest(): void {
@@ -383,28 +519,31 @@ export class Starter {
   }
 }
 
+/** Whether this question is being answered: then asking again changes nothing. */
+function isSame({ ask, ids }: Running, again: AskMessage): boolean {
+  return (
+    ask.ids.length - ask.answered === again.ids.length - again.answered &&
+    again.ids.length <= ids.length &&
+    again.ids.every((id, i) => id === ids[i]) &&
+    ask.maxTokens === again.maxTokens &&
+    JSON.stringify(ask.sampling) === JSON.stringify(again.sampling)
+  )
+}
+
+function stateOf({ asker, ids, fed }: Known, running?: Running): StateMessage {
+  const starts = fed.flatMap((attempt, row): [number, number][] =>
+    attempt === fed[row - 1] ? [] : [[row, attempt]],
+  )
+  const common = { asker, rows: ids.length, fed: starts }
+  if (!running) return { ...common, ids, running: null }
+  const { ask } = running
+  const answered = running.ids.length - ask.ids.length + ask.answered
+  const { maxTokens, sampling } = ask
+  return { ...common, ids: running.ids, running: { answered, maxTokens, sampling } }
+}
+
 function commonPrefix(a: readonly number[], b: readonly number[]): number {
   const end = Math.min(a.length, b.length)
   for (let i = 0; i < end; i++) if (a[i] !== b[i]) return i
   return end
-}
-
-/** Logits of the last `count` rows that the head computed. */
-function rowsOf(
-  { logits: { name }, vocabulary }: Manifest,
-  outputs: ReadonlyMap<string, TensorData>,
-  count: number,
-): (Float32Array | Float64Array)[] {
-  const tensor = outputs.get(name)
-  if (!tensor) throw new StageError('wrong-result', SENTENCES.broken)
-  const { dtype, dims, bytes } = tensor
-  const width = dims.at(-1) ?? vocabulary
-  const size = byteLength(dtype, [width])
-  const start = bytes.byteLength - count * size
-  if (start < 0) throw new StageError('wrong-result', SENTENCES.broken)
-  return Array.from({ length: count }, (_, i) => {
-    const row = bytes.subarray(start + i * size, start + (i + 1) * size)
-    // Some exports pad the vocabulary.
-    return toNumbers({ dtype, dims: [width], bytes: row }).subarray(0, vocabulary)
-  })
 }

@@ -95,4 +95,6 @@ export interface AnswerStats {
   readonly laps: number
   readonly prefillMs: number
   readonly decodeMs: number
+  /** Longest time between two tokens of different plans, where the answer moved. */
+  readonly pauseMs?: number
 }

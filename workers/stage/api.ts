@@ -60,12 +60,18 @@ export interface StageApi {
    * Loads what this device runs under the plan, beside what runs now where memory allows,
    * checks it with the canary and measures it. Does not serve it yet. Nothing to run: resolves
    * at once.
+   * @param before the room's plan that serves meanwhile: caches of layers that come here are
+   * copied from its devices.
    */
   prepare(
     plan: RingPlan,
     onProgress: (progress: LoadProgress) => void,
+    before?: RingPlan | null,
   ): Promise<PrepareReport>
-  /** From now on frames of this epoch are served; those of older ones are dropped. */
+  /**
+   * From now on frames of this epoch are served; answers go over from the plan before one by
+   * one, with their caches where the engine stays.
+   */
   activate(epoch: Epoch): Promise<void>
   /**
    * The frame link to a proven device: its data channel where the browser can transfer it

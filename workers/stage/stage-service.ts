@@ -85,6 +85,7 @@ export class StageService implements StageApi {
   prepare(
     plan: RingPlan,
     onProgress: (progress: LoadProgress) => void,
+    before: RingPlan | null = null,
   ): Promise<PrepareReport> {
     // What an older call still loads is not wanted any more.
     this.#loading.abort()
@@ -97,6 +98,7 @@ export class StageService implements StageApi {
       const running = this.#active?.part ?? null
       if (!wanted) {
         await this.#replaceNext({ plan, part: null })
+        open.ring.prepare(plan, null, before)
         return nothingToRun(running)
       }
       const kept = [running, this.#next?.part].find(
@@ -104,6 +106,7 @@ export class StageService implements StageApi {
       )
       if (kept) {
         await this.#replaceNext({ plan, part: kept })
+        open.ring.prepare(plan, this.#lend(kept, open.options), before)
         const msPerLayer = kept.speed.msPerLayer ?? kept.report.msPerLayer
         return { ...kept.report, msPerLayer, memory: kept.engine.memory() }
       }
@@ -117,6 +120,7 @@ export class StageService implements StageApi {
       })
       this.#loaded.add(part)
       this.#next = { plan, part }
+      open.ring.prepare(plan, this.#lend(part, open.options), before)
       return part.report
     })
   }

@@ -118,6 +118,7 @@ export function fakeManifest(options: FakeOptions): Manifest {
 
 export interface RunRecord {
   readonly sequence: number
+  readonly layout: number
   readonly span: number
   readonly position: number
   readonly rows: number
@@ -129,6 +130,8 @@ type Caches = Map<number, number[]>
 export class FakeEngine implements Engine {
   readonly kind = 'wasm'
   readonly runs: RunRecord[] = []
+  /** Rows of single layers that came from other devices. */
+  copied = 0
   /** Awaited in each run: lets a test hold an engine. */
   pace: () => Promise<void> = () => Promise.resolve()
   /** Thrown by the next run. */
@@ -158,8 +161,8 @@ export class FakeEngine implements Engine {
 
   async run(step: Step): Promise<Map<string, TensorData>> {
     if (this.running) throw new Error('two runs at a time')
-    const { sequence, span, position, rows } = step
-    const running = { sequence, span, position, rows }
+    const { sequence, layout, span, position, rows } = step
+    const running = { sequence, layout, span, position, rows }
     this.running = running
     this.runs.push(running)
     return this.#work.run(async () => {
@@ -223,6 +226,7 @@ export class FakeEngine implements Engine {
       const numbers = new Float32Array(tensor.bytes.slice().buffer)
       const fresh = Array.from({ length: rows }, (_, i) => numbers[4 * i] ?? NaN)
       caches.set(layer + 1, [...(caches.get(layer + 1) ?? []).slice(0, from), ...fresh])
+      this.copied += rows
       return Promise.resolve()
     })
   }

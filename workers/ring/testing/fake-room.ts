@@ -3,7 +3,7 @@ import type { Manifest } from '../../../model-split/manifest.ts'
 import type { Clock } from '../clock.ts'
 import type { Wire } from '../link-port.ts'
 import { Links } from '../links.ts'
-import { Ring, type RingOptions } from '../ring.ts'
+import { Ring, type Part, type RingOptions } from '../ring.ts'
 import { Scheduler } from '../scheduler.ts'
 import { spansOf, type AnswerEvent, type Ask, type RingPlan } from '../types.ts'
 import { FakeEngine, unread } from './fake-model.ts'
@@ -65,8 +65,9 @@ export interface Device {
   readonly ring: Ring
   readonly links: Links
   readonly scheduler: Scheduler
-  /** Of the plan that is active. */
   engine: FakeEngine | null
+  /** Of the newest plan; null: it gives nothing to run. */
+  next: { readonly engine: FakeEngine; readonly layout: number } | null
 }
 
 export interface Answer {
@@ -95,6 +96,9 @@ export class FakeRoom {
   readonly errors: unknown[] = []
   /** Every message that was delivered, for tests that look at the wire. */
   onDeliver: (from: string, to: string, message: Uint8Array) => void = () => undefined
+  /** Layouts that were let go. */
+  ended = 0
+  #layouts = 0
   #directions: Direction[] = []
   readonly #options: RoomOptions
   readonly #random: () => number
@@ -116,7 +120,7 @@ export class FakeRoom {
       ...(chunkRows !== undefined && { chunkRows }),
       ...(drafter && { drafter }),
     })
-    const device: Device = { id, ring, links, scheduler, engine: null }
+    const device: Device = { id, ring, links, scheduler, engine: null, next: null }
     this.devices.set(id, device)
     return device
   }
@@ -154,27 +158,64 @@ export class FakeRoom {
     this.devices.delete(id)
   }
 
+  /** A plan with new engines everywhere: no cache outlives the plan before. */
   async activate(
     plan: RingPlan,
     only: Iterable<string> = this.devices.keys(),
   ): Promise<void> {
-    const { cacheBudget } = this
-    const { manifest, context = 1e9 } = this.#options
+    for (const id of only) {
+      this.device(id).engine = null
+      await this.prepare(plan, null, [id], false)
+      this.serve(plan, [id])
+    }
+  }
+
+  /**
+   * Loads a plan on engines that go on serving the one before, and lets caches be copied ahead.
+   * @param copies false: whatever is missing is fetched when it is needed.
+   */
+  async prepare(
+    plan: RingPlan,
+    before: RingPlan | null,
+    only: Iterable<string> = this.devices.keys(),
+    copies = true,
+  ): Promise<void> {
+    const { manifest } = this.#options
     for (const id of only) {
       const device = this.device(id)
       const index = plan.stages.findIndex((stage) => stage.device === id)
-      if (index < 0) {
-        device.engine = null
-        device.ring.activate(plan, null)
-        continue
+      device.next = null
+      if (index >= 0) {
+        const engine = device.engine ?? new FakeEngine()
+        const spans = spansOf(plan, index, manifest.layers)
+        const reader = { file: unread, shard: unread }
+        const layout = ++this.#layouts
+        await engine.load({ layout, manifest, reader, spans, mode: 'packed' })
+        device.next = { engine, layout }
       }
-      const engine = new FakeEngine()
-      const spans = spansOf(plan, index, manifest.layers)
-      const reader = { file: unread, shard: unread }
-      await engine.load({ layout: 1, manifest, reader, spans, mode: 'packed' })
-      device.engine = engine
-      device.ring.activate(plan, { engine, layout: 1, cacheBudget, context })
+      if (copies) device.ring.prepare(plan, this.#part(device), before)
     }
+  }
+
+  /** Activates what was prepared. */
+  serve(plan: RingPlan, only: Iterable<string> = this.devices.keys()): void {
+    for (const id of only) {
+      const device = this.device(id)
+      device.engine = device.next?.engine ?? device.engine
+      device.ring.activate(plan, this.#part(device))
+    }
+  }
+
+  #part({ next }: Device): Part | null {
+    if (!next) return null
+    const { cacheBudget } = this
+    const { context = 1e9 } = this.#options
+    const { engine, layout } = next
+    const onEnded = () => {
+      this.ended++
+      void engine.unload(layout)
+    }
+    return { engine, layout, cacheBudget, context, onEnded }
   }
 
   ask(device: string, ask: Ask): Answer {
@@ -217,6 +258,7 @@ export class FakeRoom {
   #wire(from: string, to: string): Wire {
     const wire: Wire = {
       ready: () => true,
+      idle: () => true,
       send: (message) => this.inject(from, to, message.slice()),
       close: () => undefined,
       onReady: () => undefined,
