@@ -1,0 +1,104 @@
+/**
+ * The graphics engine in the built app, on Chromium's software adapter: slow, but it computes
+ * as a chip does. There is no adapter without the flag.
+ */
+import { chromium, type Browser } from '@playwright/test'
+import { CHROMIUM_ARGS, ensureChromium } from './fixtures/chromium.ts'
+import { DevicePage } from './fixtures/device-page.ts'
+import { stageWorker, witnessGpu, type GpuCounts } from './fixtures/gpu-witness.ts'
+import { Reference } from './fixtures/reference.ts'
+import { expect, test } from './fixtures/room.ts'
+import type { AppServer } from './fixtures/server.ts'
+
+const MODEL = 'genai-llama-int4-cpu'
+const READY_MS = 150_000
+/** Read-backs of one token on a lone device: its layers' session, and its head's. */
+const READS = 2
+
+let browser: Browser
+let reference: Reference
+test.beforeAll(async () => {
+  reference = await Reference.open(MODEL)
+  browser = await chromium.launch({
+    executablePath: await ensureChromium(),
+    args: [...CHROMIUM_ARGS, '--enable-unsafe-webgpu'],
+  })
+})
+test.afterAll(async () => {
+  await browser.close()
+  await reference.release()
+})
+
+async function alone(
+  server: AppServer,
+  engine: 'auto' | 'webgpu',
+  options: { readonly lies?: boolean } = {},
+): Promise<DevicePage> {
+  const context = await browser.newContext({ serviceWorkers: 'block' })
+  await context.addInitScript(greedyWithoutDrafts)
+  await witnessGpu(context, options)
+  const device = new DevicePage('anna', await context.newPage(), context, server.origin)
+  await device.startRoom(`/?model=/models/${MODEL}/&engine=${engine}&threads=1&phones=1`)
+  await device.ready(READY_MS)
+  return device
+}
+
+/** One lap, one token. */
+function greedyWithoutDrafts(): void {
+  const greedy = { temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1 }
+  const settings = { ...greedy, maxTokens: 16, speculate: false }
+  if (location.protocol === 'http:')
+    localStorage.setItem('choir.settings', JSON.stringify(settings))
+}
+
+const engineOf = ({ page }: DevicePage): Promise<string | undefined> =>
+  page.evaluate(() => window.choir?.view.devices.find(({ self }) => self)?.engine)
+const noticeOf = ({ page }: DevicePage): Promise<string> =>
+  page.evaluate(() => window.choir?.view.notice ?? '')
+
+test('WebGPU answers with the right tokens, and a token moves only what it needs', async ({
+  server,
+}) => {
+  const anna = await alone(server, 'webgpu')
+  expect(await engineOf(anna)).toBe('webgpu')
+  const worker = await stageWorker(anna.page)
+  await anna.askAndRead('Why?')
+  await reference.check(anna, 16)
+  const atRead = await worker.evaluate(() => [...(gpuWitness?.atRead ?? [])])
+  const ofTokens = atRead.slice(-6 * READS - 1).filter((_, i) => i % READS === 0)
+  const steps = ofTokens.slice(1).map((now, i) => difference(now, ofTokens[i]))
+  expect(steps).toHaveLength(6)
+  for (const step of steps) {
+    expect(step.pipelines).toBe(0)
+    // Ids, shapes and parameters of kernels: neither weights nor caches.
+    expect(step.uploadBytes).toBeLessThan(4096)
+    // Logits and a hidden state.
+    expect(step.readBytes).toBeLessThan(4096)
+  }
+  await anna.context.close()
+})
+
+test('left to choose, a device passes over an emulated graphics chip', async ({
+  server,
+}) => {
+  const anna = await alone(server, 'auto')
+  expect(await engineOf(anna)).toBe('wasm')
+  expect(await noticeOf(anna)).toMatch(/emulated/)
+  await anna.context.close()
+})
+
+function difference(now: GpuCounts, before: GpuCounts | undefined): GpuCounts {
+  const { buffers, bufferBytes, uploads, uploadBytes, submits, ...rest } = now
+  const { pipelines, reads, readBytes, arrived } = rest
+  return {
+    buffers: buffers - (before?.buffers ?? 0),
+    bufferBytes: bufferBytes - (before?.bufferBytes ?? 0),
+    uploads: uploads - (before?.uploads ?? 0),
+    uploadBytes: uploadBytes - (before?.uploadBytes ?? 0),
+    submits: submits - (before?.submits ?? 0),
+    pipelines: pipelines - (before?.pipelines ?? 0),
+    reads: reads - (before?.reads ?? 0),
+    readBytes: readBytes - (before?.readBytes ?? 0),
+    arrived: arrived - (before?.arrived ?? 0),
+  }
+}
