@@ -86,8 +86,8 @@ export const TOLERANCE = 0.02
 
 /** People come to lend their phones: one is left out only where it costs this share of speed, */
 export const WELCOME = 0.5
-/** and so much time of a token that readers feel it, ms. */
-export const WELCOME_MS = 50
+/** and so much time of a token that readers feel it, ms; round trips of busy pages are long. */
+export const WELCOME_MS = 250
 
 export interface LeftOut {
   readonly device: string
