@@ -26,7 +26,7 @@ test('three phones by link: each fetches only its layers, and each may ask', asy
   devices,
   server,
 }) => {
-  const members = await devices.room(['anna', 'ben', 'cleo'], room(3))
+  const members = await devices.room(['anna', 'ben', 'cleo'], room(3, '&deal=still'))
   for (const device of members) {
     await device.sees(3)
     await device.ready()

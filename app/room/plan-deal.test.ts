@@ -41,6 +41,16 @@ describe('the shipped model', () => {
     for (const { layers } of others) expect(layers).toBeGreaterThan(starter?.layers ?? 30)
   })
 
+  test('before anything is measured everyone takes part, however slow the links seem', () => {
+    const links = [1, 2, 3].map((join) => ({
+      device: `d${join}`,
+      rttMs: 400,
+      bytesPerMs: null,
+    }))
+    const fresh = { msPerLayer: null, msStarter: null, links }
+    expect(stages([1, 2, 3].map((join) => device(join, fresh)))).toHaveLength(3)
+  })
+
   test('a phone four times as slow takes fewer layers', () => {
     const dealt = stages([
       device(1),

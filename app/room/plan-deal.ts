@@ -37,7 +37,8 @@ let last: { readonly key: string; readonly dealt: Dealt } | null = null
 const LEVEL = 0.1
 
 /**
- * One answer at a time: the smallest lap, but whoever joined and is well takes part unless
+ * While nobody has measured yet everyone who came takes part: the busiest stage is made small.
+ * Then, with one answer at a time: the smallest lap, but whoever joined and is well takes part unless
  * that is felt (`WELCOME`), and stages are levelled where a lap hardly suffers: people come
  * to lend their phones, and memory is what rooms lack. Several at once: the least busy stage,
  * so everyone takes part who relieves it.
@@ -78,7 +79,7 @@ function dealWith(
       links,
       {
         ...reserve,
-        load,
+        load: devices.every((device) => device.msPerLayer === null) ? 'stage' : load,
         inFlight: Infinity,
         level: LEVEL,
         welcome: sorted.filter(({ well }) => well).map(({ device }) => device),
