@@ -34,6 +34,8 @@ export type Dealt =
       readonly nowMs: number | null
       /** Time that answers lose while layers move from where they are now, ms. */
       readonly moveMs: number
+      /** Somebody wants it so: it is no matter of speed. */
+      readonly told?: boolean
     }
   | { readonly kind: 'short'; readonly missingBytes: number }
 

@@ -2,6 +2,7 @@
  * What the page puts on `window.choir` for tests, the demo and curious people: the room,
  * what was asked last, and what was fetched.
  */
+import type { HandDeal } from './other-deals.ts'
 import type { StageApi, StageStats } from '../../workers/stage/api.ts'
 import type { ChatActions, RoomSession } from './types.ts'
 import type { RoomShards } from './workers.ts'
@@ -70,11 +71,13 @@ export class Witness {
 export class RoomHook extends EventTarget implements RoomSession {
   readonly #room: RoomSession
   readonly #witness: Witness
+  readonly #hand: HandDeal
 
-  constructor(room: RoomSession, witness: Witness) {
+  constructor(room: RoomSession, witness: Witness, hand: HandDeal) {
     super()
     this.#room = room
     this.#witness = witness
+    this.#hand = hand
     room.addEventListener('change', () => this.dispatchEvent(new Event('change')))
   }
 
@@ -96,6 +99,11 @@ export class RoomHook extends EventTarget implements RoomSession {
 
   get stats(): StageStats | null {
     return this.#witness.stats
+  }
+
+  /** Where this phone coordinates and was opened with `?deal=hand`: layers of each phone. */
+  dealLayers(layers: readonly number[]): void {
+    this.#hand.tell(layers)
   }
 
   ask(text: string): void {

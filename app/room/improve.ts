@@ -36,6 +36,10 @@ export function improve(
     const why = `${nameIn(situation)(over.device)} lends less memory`
     return planned(situation, dealt.stages, dealt, memory, why)
   }
+  if (dealt.told) {
+    if (sameSpans(old, dealt.stages)) return { event: null, memory }
+    return planned(situation, dealt.stages, dealt, memory, 'they were dealt by hand')
+  }
   if (joined.length > 0) {
     const names = [...joined].sort().join()
     const wanted =

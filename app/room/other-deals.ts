@@ -21,6 +21,32 @@ export const equalDeal: Deal = (manifest, devices, now) => {
   return { kind: 'plan', stages, leftOut: [], ms: 1, nowMs: null, moveMs: 0 }
 }
 
+/** As somebody at the coordinator says; until then an equal one. */
+export class HandDeal {
+  #layers: readonly number[] | null = null
+
+  /** @param layers of each device in the order of joining; together the whole model. */
+  tell(layers: readonly number[]): void {
+    this.#layers = layers
+  }
+
+  readonly deal: Deal = (manifest, devices, now, load) => {
+    const equal = equalDeal(manifest, devices, now, load)
+    const layers = this.#layers
+    const whole = layers?.reduce((sum, count) => sum + count, 0) === manifest.layers
+    if (equal.kind !== 'plan' || layers?.length !== devices.length || !whole) return equal
+    let next = 0
+    const stages = [...devices]
+      .sort((a, b) => a.join - b.join)
+      .map(({ device }, i) => {
+        const from = next
+        next += layers[i] ?? 0
+        return { device, from, to: next }
+      })
+    return { ...equal, stages, told: true }
+  }
+}
+
 export const DEALS: Readonly<Record<string, Deal>> = {
   planned: planDeal,
   still: stillDeal,

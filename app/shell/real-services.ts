@@ -2,7 +2,7 @@
 import { transfer, wrap } from 'comlink'
 import { browserEffects } from '../room/browser.ts'
 import { RoomHook, Witness } from '../room/hook.ts'
-import { DEALS } from '../room/other-deals.ts'
+import { DEALS, HandDeal } from '../room/other-deals.ts'
 import { planDeal } from '../room/plan-deal.ts'
 import { createRoom, joinByCode, joinByLink } from '../room/rooms.ts'
 import { JoinError } from '../room/rendezvous.ts'
@@ -78,6 +78,7 @@ function startShards(): ReturnType<typeof wrap<ShardsApi>> {
 interface Entry {
   readonly options: RoomOptions
   readonly witness: Witness
+  readonly hand: HandDeal
   readonly end: () => void
 }
 
@@ -107,8 +108,10 @@ async function roomOptions(
   await text.connect(transfer(forText, [forText]))
   const { memoryBytes, probedBytes } = await lending.look()
   const witness = new Witness()
+  const hand = new HandDeal()
   return {
     witness,
+    hand,
     end: () => {
       stageWorker.terminate()
       textWorker.terminate()
@@ -125,20 +128,20 @@ async function roomOptions(
       engine: choices.engine,
       threads: choices.threads ?? threadsFor(navigator.hardwareConcurrency),
       model: choices.model,
-      deal: DEALS[choices.deal] ?? planDeal,
+      deal: choices.deal === 'hand' ? hand.deal : (DEALS[choices.deal] ?? planDeal),
       expected: choices.phones,
     },
   }
 }
 
 async function enter(
-  { options, witness, end }: Entry,
+  { options, witness, hand, end }: Entry,
   open: (options: RoomOptions) => Session | Promise<Session>,
 ): Promise<Session> {
   try {
     const session = await open(options)
     const leave = session.leave.bind(session)
-    const hook = new RoomHook(session, witness)
+    const hook = new RoomHook(session, witness, hand)
     session.leave = async () => {
       if (window.choir === hook) window.choir = undefined
       await leave()
