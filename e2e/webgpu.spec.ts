@@ -62,9 +62,15 @@ test('WebGPU answers with the right tokens, and a token moves only what it needs
   const anna = await alone(server, 'webgpu')
   expect(await engineOf(anna)).toBe('webgpu')
   const worker = await stageWorker(anna.page)
+  const readsBefore = await worker.evaluate(() => gpuWitness?.now().reads ?? NaN)
   await anna.askAndRead('Why?')
   await reference.check(anna, 16)
-  const atRead = await worker.evaluate(() => [...(gpuWitness?.atRead ?? [])])
+  const { atRead, reads } = await worker.evaluate(() => ({
+    atRead: [...(gpuWitness?.atRead ?? [])],
+    reads: gpuWitness?.now().reads ?? NaN,
+  }))
+  // The prompt and 15 tokens; the last one needs not be read.
+  expect(reads - readsBefore).toBeLessThanOrEqual(16 * READS)
   const ofTokens = atRead.slice(-6 * READS - 1).filter((_, i) => i % READS === 0)
   const steps = ofTokens.slice(1).map((now, i) => difference(now, ofTokens[i]))
   expect(steps).toHaveLength(6)
@@ -75,6 +81,30 @@ test('WebGPU answers with the right tokens, and a token moves only what it needs
     // Logits and a hidden state.
     expect(step.readBytes).toBeLessThan(4096)
   }
+  await anna.context.close()
+})
+
+test('a graphics chip that computes wrongly does not serve', async ({ server }) => {
+  const anna = await alone(server, 'webgpu', { lies: true })
+  expect(await engineOf(anna)).toBe('wasm')
+  expect(await noticeOf(anna)).toMatch(/^The model runs on the processor.* wrongly/)
+  await anna.askAndRead('Why?')
+  await reference.check(anna, 16)
+  await anna.context.close()
+})
+
+test('an answer goes on where its graphics chip is lost', async ({ server }) => {
+  const anna = await alone(server, 'webgpu')
+  const worker = await stageWorker(anna.page)
+  await anna.askFor(24, 'Why?')
+  await anna.page.waitForFunction(
+    () => (window.choir?.lastAnswer?.tokenIds.length ?? 0) > 2,
+  )
+  await worker.evaluate(() => gpuWitness?.lose())
+  await anna.answerIs('done')
+  await reference.check(anna, 24)
+  expect(await engineOf(anna)).toBe('wasm')
+  expect(await noticeOf(anna)).toMatch(/^The graphics chip .* stopped working/)
   await anna.context.close()
 })
 

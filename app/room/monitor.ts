@@ -43,12 +43,14 @@ export class Monitor {
 
   /** Running figures of this device's stage. */
   worked(stats: StageStats): void {
-    const { mode, msPerLayer, msPerLayerPrefill, msStarter, atWork, lapMs } = stats
+    const { engine, mode, msPerLayer, msPerLayerPrefill, msStarter, atWork, lapMs } =
+      stats
     if (atWork) this.#pace.worked({ mode, msPerLayer }, this.clock.now())
     const { facts } = this.replica
     const known = facts.get(this.self)?.msPerLayer ?? msPerLayer
     const answers = [...facts.values()].reduce((sum, { running }) => sum + running, 0)
     this.replica.tell({
+      engine,
       mode,
       msPerLayer: twoDigits(atWork ? msPerLayer : known),
       slowdown: twoDigits(this.#pace.slowdown),

@@ -371,7 +371,10 @@ export class Session extends EventTarget implements RoomSession {
         mode: 'auto',
         threads,
       })
-      await stage.onStats((stats) => this.#monitor.worked(stats))
+      await stage.onStats((stats) => {
+        this.#monitor.worked(stats)
+        if (stats.replaced !== null) this.#say(stats.replaced)
+      })
       return { url, manifest }
     })
     if (!opened) return

@@ -34,6 +34,7 @@ export interface PrepareReport {
 /** Running figures of this stage. */
 export interface StageStats {
   readonly epoch: Epoch
+  readonly engine: EngineKind
   readonly mode: WeightMode
   /** One token through one layer, from the newest steps; before any, as measured at load. */
   readonly msPerLayer: number
@@ -50,6 +51,8 @@ export interface StageStats {
   readonly stepsMs: number
   /** Median of the newest laps, ms; on the starter only. */
   readonly lapMs: number | null
+  /** In one sentence, once: another engine took over while the stage served; else null. */
+  readonly replaced: string | null
 }
 
 export interface StageApi {

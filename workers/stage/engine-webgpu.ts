@@ -125,7 +125,7 @@ class DeviceGuard {
   #fault: StageError | null = null
   #expected = false
 
-  constructor(device: GPUDevice) {
+  constructor(private readonly device: GPUDevice) {
     this.#lost = device.lost.then(({ message }) => {
       if (this.#expected) return new Promise<never>(() => undefined)
       this.#fault = new StageError(
@@ -159,9 +159,16 @@ class DeviceGuard {
 
   async during<T>(work: () => Promise<T>): Promise<T> {
     this.#check()
-    const result = await Promise.race([work(), this.#lost])
-    this.#check()
-    return result
+    try {
+      return await Promise.race([work(), this.#lost])
+    } catch (error) {
+      // The runtime may fail of it before the loss is told; a round trip later it is known.
+      const roundTrip = this.device.queue.onSubmittedWorkDone()
+      await Promise.race([roundTrip, this.#lost]).catch(() => undefined)
+      throw error
+    } finally {
+      this.#check()
+    }
   }
 
   #check(): void {

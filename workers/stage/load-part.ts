@@ -3,28 +3,21 @@ import { modelCosts, type ModelCosts } from '../../model-split/plan/costs.ts'
 import { weightBytes } from '../../model-split/plan/memory.ts'
 import { LEAST_ROWS, PLANNED_ROWS } from '../../model-split/plan/reserve.ts'
 import type { Manifest } from '../../model-split/manifest.ts'
-import { blobsOf, type Span } from '../../model-split/span.ts'
-import type { Clock } from '../ring/clock.ts'
+import type { Span } from '../../model-split/span.ts'
 import { routesOf } from '../ring/routes.ts'
 import { spansOf, type RingPlan, type RingStage } from '../ring/types.ts'
 import type { OpenOptions, PrepareReport } from './api.ts'
-import { runCanary, type CanaryFigures } from './canary.ts'
+import type { CanaryFigures } from './canary.ts'
+import {
+  loadLayouts,
+  withFallback,
+  type Loaded,
+  type StageParts,
+} from './load-layouts.ts'
 import { Speed } from './speed.ts'
 import { StageError, type Engine, type EngineKind } from './types.ts'
-import type { LoadProgress, ShardReader, WeightMode } from './types.ts'
-
-/** Effects and late imports, injected. */
-export interface StageParts {
-  /**
-   * Fetches the runtime and makes an empty engine.
-   * @throws Error where this browser cannot run it.
-   */
-  engine(kind: EngineKind, threads: number): Promise<Engine>
-  /** Null where WebGPU is worth trying for the model, else one sentence why not. */
-  webgpuMissing(options: OpenOptions): Promise<string | null>
-  reader(options: OpenOptions): Promise<ShardReader>
-  readonly clock: Clock
-}
+import type { LoadProgress, WeightMode } from './types.ts'
+import { addedBytes, modesOf } from './weight-modes.ts'
 
 /** What a device is to run, whatever the epoch. */
 export interface WantedPart {
@@ -43,7 +36,8 @@ export interface LoadedPart {
   readonly layouts: readonly number[]
   /** Spans of these layouts. */
   readonly loaded: readonly Span[]
-  readonly report: PrepareReport
+  /** Of the engine that runs now. */
+  report: PrepareReport
   /** Cache bytes of one row of one sequence. */
   readonly rowBytes: number
   readonly speed: Speed
@@ -55,21 +49,11 @@ export interface LoadContext {
   readonly loaded: readonly LoadedPart[]
   /** Drops them all. */
   readonly makeRoom: () => Promise<void>
+  /** Later, while the engine serves: it runs elsewhere now, with weights of this mode. */
+  readonly onReplaced: (engine: Engine, mode: WeightMode) => void
   readonly onProgress: (progress: LoadProgress) => void
   readonly signal: AbortSignal
 }
-
-/**
- * Fastest first. WASM has no fast kernel for packed weights, WebGPU has; the kernel for int8
- * has one thread, so that with several a long prompt is read faster in float32.
- */
-function modesOf(kind: EngineKind, threads: number): readonly WeightMode[] {
-  if (kind === 'webgpu') return ['packed', 'lean', 'dense']
-  return threads > 1 ? ['dense', 'lean', 'packed'] : ['lean', 'dense', 'packed']
-}
-
-/** Layouts of all engines have different numbers. */
-let layouts = 0
 
 const costsOf = new WeakMap<Manifest, ModelCosts>()
 
@@ -159,7 +143,12 @@ export async function loadPart(
         addedBytes(manifest, mode, [...wanted.spans, ...wanted.hold], there) <= most
       const hold = isRoom ? wanted.hold : []
       const choice = { kind, mode, hold, engine: base?.engine ?? null }
-      return loadLayouts(parts, options, wanted, context, choice)
+      const found = await loadLayouts(parts, options, wanted.spans, context, choice)
+      if (kind === 'wasm' || choice.engine) return found
+      return {
+        ...found,
+        engine: withFallback(parts, options, found, context.onReplaced, rowBytes),
+      }
     }
     try {
       const { engine, layouts, spans, figures } = await load().catch(
@@ -184,83 +173,15 @@ export async function loadPart(
       return { key: wanted.key, engine, layouts, loaded: spans, report, rowBytes, speed }
     } catch (error) {
       if (context.signal.aborted || kind === 'wasm') throw error
-      fallback = `WebGPU does not serve here: ${sentence(error)}`
+      fallback = `The model runs on the processor, not on the graphics chip: ${sentence(error)}`
     }
   }
   throw new StageError('internal', 'This browser cannot run the model.')
 }
 
-interface Loaded {
-  readonly engine: Engine
-  readonly layouts: readonly number[]
-  readonly spans: readonly Span[]
-  readonly figures: CanaryFigures
-}
-
-interface Choice {
-  readonly kind: EngineKind
-  readonly mode: WeightMode
-  readonly hold: readonly Span[]
-  /** Null: a new one. */
-  readonly engine: Engine | null
-}
-
-async function loadLayouts(
-  parts: StageParts,
-  options: OpenOptions,
-  { spans }: WantedPart,
-  { onProgress, signal }: LoadContext,
-  { kind, mode, hold, engine: shared }: Choice,
-): Promise<Loaded> {
-  const { manifest, threads } = options
-  const reader = await parts.reader(options)
-  signal.throwIfAborted()
-  const engine = shared ?? (await parts.engine(kind, threads))
-  const loaded: number[] = []
-  try {
-    const golden = await reader.file(manifest.golden.file)
-    const check = async (
-      list: readonly Span[],
-      dormant: boolean,
-    ): Promise<CanaryFigures> => {
-      const layout = ++layouts
-      const order = { layout, manifest, reader, spans: list, mode, dormant }
-      await engine.load({ ...order, onProgress, signal })
-      loaded.push(layout)
-      const clock = (): number => parts.clock.now()
-      const subject = { engine, layout, manifest, golden, spans: list }
-      const verdict = await runCanary({ ...subject, clock, signal })
-      if (verdict.kind !== 'ok') throw new StageError('wrong-result', verdict.message)
-      return verdict
-    }
-    const figures = await check(spans, false)
-    if (hold.length > 0) await check(hold, true)
-    return { engine, layouts: loaded, spans: [...spans, ...hold], figures }
-  } catch (error) {
-    if (shared) for (const layout of loaded) await engine.unload(layout)
-    else await engine.release().catch(() => undefined)
-    throw error
-  }
-}
-
 function heldBytes(loaded: readonly LoadedPart[]): number {
   const engines = [...new Set(loaded.map(({ engine }) => engine))]
   return engines.reduce((sum, engine) => sum + engine.memory().weights, 0)
-}
-
-/** Weight bytes of spans, without those that other spans brought already. */
-export function addedBytes(
-  manifest: Manifest,
-  mode: WeightMode,
-  spans: readonly Span[],
-  there: readonly Span[],
-): number {
-  const held = new Set(there.flatMap((span) => blobsOf(manifest, span)))
-  const blobs = new Set(spans.flatMap((span) => blobsOf(manifest, span)))
-  let bytes = 0
-  for (const id of blobs)
-    if (!held.has(id)) bytes += manifest.blobs[id]?.resident[mode] ?? 0
-  return bytes
 }
 
 /**

@@ -49,3 +49,14 @@ it('adds up what a starter does besides its layers', () => {
   starter.add(0, 64, 1000)
   expect(starter.stepsMs).toBe(508)
 })
+
+it('knows nothing of what another engine did before it', () => {
+  const speed = whole()
+  speed.add(0, 1, 600)
+  speed.add(0, 64, 6400)
+  speed.clear()
+  expect(speed.msPerLayer).toBeNull()
+  expect(speed.msPerLayerPrefill).toBeNull()
+  speed.add(0, 1, 12)
+  expect(speed.msPerLayer).toBeCloseTo(2)
+})

@@ -50,6 +50,14 @@ export class Speed {
     return this.#stepsMs
   }
 
+  /** From now on another engine runs. */
+  clear(): void {
+    for (const { steps, chunks } of this.#spans) {
+      steps.length = 0
+      chunks.length = 0
+    }
+  }
+
   /** A run of the span of that index. */
   add(span: number, rows: number, ms: number): void {
     const runs = this.#spans[span]

@@ -10,10 +10,10 @@ import type { Manifest } from '../../model-split/manifest.ts'
 import { openSource } from '../../model-split/source/open.ts'
 import { systemClock } from '../ring/clock.ts'
 import { GREEDY, type AnswerEvent, type RingPlan } from '../ring/types.ts'
-import type { OpenOptions } from './api.ts'
+import type { OpenOptions, StageStats } from './api.ts'
 import { createWasmEngine } from './engine-wasm.ts'
 import { importFactory, startModule } from './heap-module.ts'
-import type { StageParts } from './load-part.ts'
+import type { StageParts } from './load-layouts.ts'
 import { StageService } from './stage-service.ts'
 import { StageError, type Engine, type ShardReader } from './types.ts'
 
@@ -217,13 +217,66 @@ describe('preparing', () => {
       expect(report.engine).toBe('wasm')
       expect(report.fallback).toMatch(
         failure === 'start'
-          ? /^WebGPU does not serve here: No adapter/
+          ? /^The model runs on the processor.*: No adapter/
           : /computes .* wrongly/,
       )
       if (failure === 'result') expect(released).toEqual([engines[0]])
       await service.close()
       expect(released).toHaveLength(engines.length)
     }
+  })
+
+  it('goes on with WASM where the graphics chip is lost in the middle of an answer', async () => {
+    const { manifest, reader } = residual
+    const fake = parts(reader)
+    let runs = 0
+    const service = new StageService({
+      ...fake.parts,
+      webgpuMissing: () => Promise.resolve(null),
+      async engine(kind, threads) {
+        const engine = await fake.parts.engine('wasm', threads)
+        if (kind === 'wasm') return engine
+        const run = engine.run.bind(engine)
+        const lost = new StageError('device-lost', 'Lost.')
+        // The canary's runs are of sequences below zero.
+        engine.run = (step) =>
+          step.sequence > 0 && ++runs > 3 ? Promise.reject(lost) : run(step)
+        Object.defineProperty(engine, 'kind', { value: 'webgpu' })
+        return engine
+      },
+    })
+    const stats: StageStats[] = []
+    await service.onStats((newest) => stats.push(newest))
+    await service.open({ ...options(manifest, 'a'), mode: 'packed' })
+    const alone = plan(1, ['a', 0, manifest.layers])
+    expect(await service.prepare(alone, nothing)).toMatchObject({ engine: 'webgpu' })
+    await service.activate(alone.epoch)
+    const expected: unknown = JSON.parse(
+      await readFile(join(FIXTURES, 'llama-value-residual/expected.json'), 'utf8'),
+    )
+    const { ids, tokens } = greedyOf(expected)
+    const got: number[] = []
+    const end = await new Promise<AnswerEvent>((resolve) => {
+      const ask = { sequence: 1, ids, maxTokens: tokens.length, sampling: GREEDY }
+      void service.ask(ask, (event) => {
+        if (event.kind === 'token') got.push(event.id)
+        else resolve(event)
+      })
+    })
+    expect(end).toMatchObject({ kind: 'end' })
+    expect(got).toEqual(tokens)
+    expect(runs).toBe(4)
+    expect(stats).toContainEqual(
+      expect.objectContaining({
+        engine: 'wasm',
+        mode: 'packed',
+        replaced: expect.stringMatching(
+          /^The graphics chip .* stopped working/,
+        ) as string,
+      }),
+    )
+    await service.close()
+    expect(fake.released).toHaveLength(2)
   })
 
   it('keeps what fits the next plan as well, and frees what does not', async () => {

@@ -7,20 +7,17 @@ import { Ring, type Part } from '../ring/ring.ts'
 import { Scheduler } from '../ring/scheduler.ts'
 import type { AnswerEvent, Ask, Epoch, RingPlan } from '../ring/types.ts'
 import type { OpenOptions, PrepareReport, StageApi, StageStats } from './api.ts'
-import {
-  addedBytes,
-  loadPart,
-  partOf,
-  releasePart,
-  type LoadedPart,
-  type StageParts,
-} from './load-part.ts'
+import type { StageParts } from './load-layouts.ts'
+import { loadPart, partOf, releasePart, type LoadedPart } from './load-part.ts'
 import { Mutex } from './stage-errors.ts'
-import { StageError, type LoadProgress } from './types.ts'
+import { StageError, type Engine, type LoadProgress, type WeightMode } from './types.ts'
+import { addedBytes } from './weight-modes.ts'
 
 const STATS_MS = 500
 /** Caches get at least this much, or no prompt would fit. */
 const LEAST_CACHE_BYTES = 8 * 2 ** 20
+const REPLACED =
+  'The graphics chip of this phone stopped working; its processor goes on, more slowly.'
 
 interface Open {
   readonly options: OpenOptions
@@ -115,6 +112,7 @@ export class StageService implements StageApi {
       const part = await loadPart(this.#parts, open.options, wanted, {
         loaded: sound.sort((a, b) => Number(b === running) - Number(a === running)),
         makeRoom: () => this.#dropActive(),
+        onReplaced: (engine, mode) => this.#wasReplaced(engine, mode),
         onProgress,
         signal: loading.signal,
       })
@@ -237,13 +235,25 @@ export class StageService implements StageApi {
       await this.#release(part)
   }
 
+  /** The graphics chip of some parts was lost, and the processor runs them now. */
+  #wasReplaced(engine: Engine, mode: WeightMode): void {
+    for (const part of this.#loaded) {
+      if (part.engine !== engine) continue
+      const { kind } = engine
+      part.report = { ...part.report, engine: kind, mode, memory: engine.memory() }
+      part.speed.clear()
+    }
+    if (this.#active?.part?.engine === engine) this.#tellStats(REPLACED)
+  }
+
   async #release(part: LoadedPart): Promise<void> {
     if (!this.#loaded.delete(part)) return
     // A processor that is lost may not even let go.
     await releasePart(part, this.#loaded).catch(() => undefined)
   }
 
-  #tellStats(): void {
+  #tellStats(replaced: string | null = null): void {
+    this.#cancelStats?.()
     this.#cancelStats = null
     const active = this.#active
     const ring = this.#open?.ring
@@ -251,6 +261,7 @@ export class StageService implements StageApi {
     const { speed, engine, report } = active.part
     const stats: StageStats = {
       epoch: active.plan.epoch,
+      engine: engine.kind,
       mode: report.mode,
       msPerLayer: speed.msPerLayer ?? report.msPerLayer,
       atWork: speed.msPerLayer !== null,
@@ -260,6 +271,7 @@ export class StageService implements StageApi {
       sequences: ring.sequences,
       stepsMs: speed.stepsMs,
       lapMs: ring.lapMs,
+      replaced,
     }
     for (const listener of this.#listeners) listener(stats)
   }

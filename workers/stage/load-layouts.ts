@@ -1,0 +1,140 @@
+/** Loads layouts into an engine, and checks them before they may serve. */
+import type { Span } from '../../model-split/span.ts'
+import { LEAST_ROWS } from '../../model-split/plan/reserve.ts'
+import type { Clock } from '../ring/clock.ts'
+import type { OpenOptions } from './api.ts'
+import { runCanary, type CanaryFigures } from './canary.ts'
+import { FallbackEngine, type Replacement } from './fallback-engine.ts'
+import { StageError, type Engine, type EngineKind } from './types.ts'
+import type { LoadOptions, LoadProgress, ShardReader, WeightMode } from './types.ts'
+import { addedBytes, modesOf } from './weight-modes.ts'
+
+/** Effects and late imports, injected. */
+export interface StageParts {
+  /**
+   * Fetches the runtime and makes an empty engine.
+   * @throws Error where this browser cannot run it.
+   */
+  engine(kind: EngineKind, threads: number): Promise<Engine>
+  /** Null where WebGPU is worth trying for the model, else one sentence why not. */
+  webgpuMissing(options: OpenOptions): Promise<string | null>
+  reader(options: OpenOptions): Promise<ShardReader>
+  readonly clock: Clock
+}
+
+/** Layouts of all engines have different numbers. */
+let layouts = 0
+
+interface Watch {
+  readonly onProgress: (progress: LoadProgress) => void
+  readonly signal: AbortSignal
+}
+
+export interface Loaded {
+  readonly engine: Engine
+  readonly layouts: readonly number[]
+  readonly spans: readonly Span[]
+  readonly orders: readonly LoadOptions[]
+  readonly figures: CanaryFigures
+}
+
+export interface Choice {
+  readonly kind: EngineKind
+  readonly mode: WeightMode
+  readonly hold: readonly Span[]
+  /** Null: a new one. */
+  readonly engine: Engine | null
+}
+
+/**
+ * Loads the spans that run and those that only rest, each checked by the canary.
+ * @throws StageError
+ */
+export async function loadLayouts(
+  parts: StageParts,
+  options: OpenOptions,
+  spans: readonly Span[],
+  watch: Watch,
+  { kind, mode, hold, engine: shared }: Choice,
+): Promise<Loaded> {
+  const { manifest, threads } = options
+  const reader = await parts.reader(options)
+  watch.signal.throwIfAborted()
+  const engine = shared ?? (await parts.engine(kind, threads))
+  const all = hold.length > 0 ? [spans, hold] : [spans]
+  const orders = all.map((list, index) => {
+    return { layout: ++layouts, manifest, reader, spans: list, mode, dormant: index > 0 }
+  })
+  const loaded: LoadOptions[] = []
+  try {
+    const [figures] = await loadChecked(parts, engine, orders, watch, loaded)
+    if (!figures) throw new StageError('internal', 'There is nothing to load.')
+    const numbers = orders.map(({ layout }) => layout)
+    return { engine, layouts: numbers, spans: [...spans, ...hold], orders, figures }
+  } catch (error) {
+    if (shared) for (const { layout } of loaded) await engine.unload(layout)
+    else await engine.release().catch(() => undefined)
+    throw error
+  }
+}
+
+/** @param loaded gets what is loaded, checked or not. */
+async function loadChecked(
+  parts: StageParts,
+  engine: Engine,
+  orders: readonly LoadOptions[],
+  { onProgress, signal }: Watch,
+  loaded: LoadOptions[],
+): Promise<CanaryFigures[]> {
+  const clock = (): number => parts.clock.now()
+  const all: CanaryFigures[] = []
+  for (const order of orders) {
+    const { layout, manifest, reader, spans } = order
+    const golden = await reader.file(manifest.golden.file)
+    await engine.load({ ...order, onProgress, signal })
+    loaded.push(order)
+    const subject = { engine, layout, manifest, golden, spans }
+    const verdict = await runCanary({ ...subject, clock, signal })
+    if (verdict.kind !== 'ok') throw new StageError('wrong-result', verdict.message)
+    all.push(verdict)
+  }
+  return all
+}
+
+/** For a graphics chip that may be lost while it serves. */
+export function withFallback(
+  parts: StageParts,
+  options: OpenOptions,
+  { engine: first, orders }: Loaded,
+  onReplaced: (engine: Engine, mode: WeightMode) => void,
+  rowBytes: number,
+): Engine {
+  const replace = async (layouts: readonly LoadOptions[]): Promise<Replacement> => {
+    const spans = layouts.flatMap((each) => each.spans)
+    const most = options.memoryBudget - rowBytes * LEAST_ROWS
+    const { mode: asked, threads } = options
+    const modes = asked === 'auto' ? modesOf('wasm', threads) : [asked]
+    const fits = (mode: WeightMode): boolean =>
+      addedBytes(options.manifest, mode, spans, []) <= most
+    const mode = modes.find(fits)
+    if (!mode)
+      throw new StageError('out-of-memory', 'The processor has too little memory.')
+    const engine = await parts.engine('wasm', threads)
+    const watch = { onProgress: () => undefined, signal: new AbortController().signal }
+    try {
+      const again = layouts.map((each) => ({ ...each, mode }))
+      await loadChecked(parts, engine, again, watch, [])
+      return { engine, mode }
+    } catch (error) {
+      await engine.release().catch(() => undefined)
+      throw error
+    }
+  }
+  const fallback: FallbackEngine = new FallbackEngine({
+    first,
+    layouts: orders,
+    replace,
+    onReplaced: (mode) => onReplaced(fallback, mode),
+  })
+  return fallback
+}
