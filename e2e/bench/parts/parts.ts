@@ -3,6 +3,7 @@ import type { Bench } from '../bench.ts'
 import { runPlanSim } from '../plan-sim.ts'
 import type { Row } from '../rows.ts'
 import { aggregate, stages } from './many.ts'
+import { migrate } from './migrate.ts'
 import { planned, rebalance } from './moving.ts'
 import { hop, ring } from './ring.ts'
 import { decode, prefill } from './single.ts'
@@ -20,5 +21,6 @@ export const PARTS: Readonly<Record<string, (bench: Bench) => Promise<Row[]>>> =
   'plan.sim': (bench) => Promise.resolve(runPlanSim((line) => bench.log(`  ${line}`))),
   'plan.tabs': planned,
   rebalance,
+  migrate,
   speculation,
 }
