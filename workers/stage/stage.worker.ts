@@ -11,7 +11,6 @@ import type { OpenOptions, StageApi } from './api.ts'
 import type { StageParts } from './load-layouts.ts'
 import { StageService } from './stage-service.ts'
 import { StageError, type Engine, type EngineKind } from './types.ts'
-import { whyNotWebGpu } from './webgpu-fit.ts'
 
 /** What the worker offers beyond the stage itself. */
 export interface StageWorkerApi extends StageApi {
@@ -47,6 +46,8 @@ const parts: StageParts = {
 
   async webgpuMissing({ engine, manifest }) {
     const gpu: GPU | undefined = 'gpu' in navigator ? navigator.gpu : undefined
+    // Not a part of this file, as the WebGPU engine shares it: see vite.config.ts.
+    const { whyNotWebGpu } = await import('./webgpu-fit.ts')
     const report = await probeGpu(gpu, probeClock)
     return whyNotWebGpu(report, manifest, engine === 'webgpu')
   },
