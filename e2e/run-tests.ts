@@ -10,7 +10,7 @@ import { ensureChromium } from './fixtures/chromium.ts'
 import { add, NONE, playwrightTally, summary, vitestTally, type Tally } from './tally.ts'
 
 /** All steps together, ms. */
-const LIMIT = 23 * 60_000
+const LIMIT = 45 * 60_000
 const REPORTS = join(ROOT, '.cache', 'reports')
 const UNIT_REPORT = join(REPORTS, 'vitest.json')
 const E2E_REPORT = join(REPORTS, 'playwright.json')
