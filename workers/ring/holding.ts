@@ -1,31 +1,20 @@
 /** What hangs on this device's engine: its caches, and who computes with or copies from them. */
 import type { Manifest } from '../../model-split/manifest.ts'
-import type { Engine, TensorData } from '../stage/types.ts'
+import type { Engine } from '../stage/types.ts'
 import { CacheRows } from './cache-rows.ts'
 import type { Clock } from './clock.ts'
-import type { Frame } from './frame.ts'
 import { KvCopy } from './kv-copy.ts'
 import { KvSource } from './kv-source.ts'
-import type { Scheduler } from './scheduler.ts'
-import { StageNode, type ChunkHeader } from './stage-node.ts'
+import { StageNode, type NodeOptions } from './stage-node.ts'
 import type { RingPlan } from './types.ts'
 
 /** Copies queue up apart from all sequences: as a chunk of a prompt does, or as a step. */
 const COPIES = -1
 const URGENT_COPIES = -2
 
-export interface HoldingOptions {
-  readonly engine: Engine
+export interface HoldingOptions extends Omit<NodeOptions, 'rows' | 'now'> {
   readonly manifest: Manifest
-  readonly scheduler: Scheduler
   readonly clock: Clock
-  readonly send: (device: string, frame: Frame) => boolean
-  readonly onLogits: (
-    chunk: ChunkHeader,
-    outputs: ReadonlyMap<string, TensorData>,
-  ) => void
-  readonly onRun?: (span: number, rows: number, ms: number) => void
-  readonly onBroken?: () => void
 }
 
 export class Holding {

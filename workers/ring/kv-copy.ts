@@ -57,15 +57,9 @@ export class KvCopy {
   readonly #busy = new Map<string, Promise<void>>()
   #active = false
   #closed = false
-  #rows = 0
 
   constructor(options: KvCopyOptions) {
     this.#options = options
-  }
-
-  /** Rows of all layers that were copied. */
-  get copied(): number {
-    return this.#rows
   }
 
   /** Begins to copy ahead. */
@@ -197,10 +191,8 @@ export class KvCopy {
         await rows.paste(sequence, layer, copy)
         return true
       })
-      if (fits) {
-        from += copy.attempts.length
-        this.#rows += copy.attempts.length
-      } else {
+      if (fits) from += copy.attempts.length
+      else {
         misfits++
         from = rows.reliable(sequence, [layer], from)
       }

@@ -1,28 +1,19 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createRequire } from 'node:module'
-import { pathToFileURL } from 'node:url'
 import { afterAll, describe, expect, it } from 'vitest'
 import { cutModel } from '../../model-split/cut/cut.ts'
 import { openSource } from '../../model-split/source/open.ts'
 import { runCanary, toleranceFor } from './canary.ts'
 import { engineChecks } from './engine-suite.ts'
 import { createWasmEngine } from './engine-wasm.ts'
-import { importFactory, startModule } from './heap-module.ts'
 import type { CutModel } from './suite-tools.ts'
 import type { Engine, WeightMode } from './types.ts'
+import { nodeRuntime } from './testing/node-runtime.ts'
 
 const FIXTURES = join(import.meta.dirname, '../../../shared/fixtures')
 
-const { resolve } = createRequire(import.meta.url)
-const runtimeFile = resolve('onnxruntime-web/ort-wasm-simd-threaded.mjs')
-const runtimeCode = await readFile(resolve('onnxruntime-web/ort-wasm-simd-threaded.wasm'))
-const runtime = await startModule(
-  await importFactory(pathToFileURL(runtimeFile).href),
-  1,
-  await WebAssembly.compile(runtimeCode),
-)
+const runtime = await nodeRuntime()
 const out = await mkdtemp(join(tmpdir(), 'engine-'))
 afterAll(() => rm(out, { recursive: true }))
 

@@ -1,19 +1,10 @@
-import { readFile } from 'node:fs/promises'
-import { createRequire } from 'node:module'
-import { pathToFileURL } from 'node:url'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { allocate, heap, importFactory, startModule } from './heap-module.ts'
+import { allocate, heap } from './heap-module.ts'
 import { Int8Matrix } from './int8-matrix.ts'
+import { nodeRuntime } from './testing/node-runtime.ts'
 
-const { resolve } = createRequire(import.meta.url)
-const runtimeFile = resolve('onnxruntime-web/ort-wasm-simd-threaded.mjs')
-const runtimeCode = await readFile(resolve('onnxruntime-web/ort-wasm-simd-threaded.wasm'))
-const runtime = await startModule(
-  await importFactory(pathToFileURL(runtimeFile).href),
-  1,
-  await WebAssembly.compile(runtimeCode),
-)
+const runtime = await nodeRuntime()
 
 interface Shape {
   readonly block: number

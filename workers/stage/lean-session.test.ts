@@ -1,22 +1,13 @@
 import { readFile } from 'node:fs/promises'
-import { createRequire } from 'node:module'
 import { join } from 'node:path'
-import { pathToFileURL } from 'node:url'
 import { expect, it } from 'vitest'
 import { parseManifest } from '../../model-split/manifest.ts'
 import { createWasmEngine } from './engine-wasm.ts'
-import { importFactory, startModule } from './heap-module.ts'
 import type { WeightMode } from './types.ts'
+import { nodeRuntime } from './testing/node-runtime.ts'
 
 const MODEL = join(import.meta.dirname, '../../public/models/smollm2-135m-instruct')
-const { resolve } = createRequire(import.meta.url)
-const runtimeFile = resolve('onnxruntime-web/ort-wasm-simd-threaded.mjs')
-const runtimeCode = await readFile(resolve('onnxruntime-web/ort-wasm-simd-threaded.wasm'))
-const runtime = await startModule(
-  await importFactory(pathToFileURL(runtimeFile).href),
-  1,
-  await WebAssembly.compile(runtimeCode),
-)
+const runtime = await nodeRuntime()
 
 it('looks a tied embedding up in the matrix of the head, held once', async () => {
   const read = async (path: string) => new Uint8Array(await readFile(join(MODEL, path)))

@@ -1,9 +1,7 @@
 /** The whole stage, three of them over message ports, with the WASM runtime and a real cut. */
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
-import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { pathToFileURL } from 'node:url'
 import { afterAll, describe, expect, it } from 'vitest'
 import { cutModel } from '../../model-split/cut/cut.ts'
 import type { Manifest } from '../../model-split/manifest.ts'
@@ -12,20 +10,13 @@ import { systemClock } from '../ring/clock.ts'
 import { GREEDY, type AnswerEvent, type RingPlan } from '../ring/types.ts'
 import type { OpenOptions, StageStats } from './api.ts'
 import { createWasmEngine } from './engine-wasm.ts'
-import { importFactory, startModule } from './heap-module.ts'
 import type { StageParts } from './load-layouts.ts'
 import { StageService } from './stage-service.ts'
 import { StageError, type Engine, type ShardReader } from './types.ts'
+import { nodeRuntime } from './testing/node-runtime.ts'
 
 const FIXTURES = join(import.meta.dirname, '../../../shared/fixtures')
-const { resolve } = createRequire(import.meta.url)
-const runtimeFile = resolve('onnxruntime-web/ort-wasm-simd-threaded.mjs')
-const runtimeCode = await readFile(resolve('onnxruntime-web/ort-wasm-simd-threaded.wasm'))
-const runtime = await startModule(
-  await importFactory(pathToFileURL(runtimeFile).href),
-  1,
-  await WebAssembly.compile(runtimeCode),
-)
+const runtime = await nodeRuntime()
 const out = await mkdtemp(join(tmpdir(), 'service-'))
 afterAll(() => rm(out, { recursive: true }))
 
