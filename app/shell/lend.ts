@@ -50,14 +50,15 @@ export class Lending {
   /** A crumb lies there while a stage loads. */
   watch(stage: StageApi): StageApi {
     const pickUp = (): void => pickUpCrumb(this.#storage)
-    addEventListener('pagehide', pickUp)
     return {
       ...stage,
-      prepare: async (plan, onProgress) => {
+      prepare: async (plan, onProgress, before) => {
         dropCrumb(this.#storage, { what: 'its layers', tab: this.#tab })
+        addEventListener('pagehide', pickUp)
         try {
-          return await stage.prepare(plan, onProgress)
+          return await stage.prepare(plan, onProgress, before)
         } finally {
+          removeEventListener('pagehide', pickUp)
           pickUp()
         }
       },

@@ -69,7 +69,7 @@ export interface StageApi {
   prepare(
     plan: RingPlan,
     onProgress: (progress: LoadProgress) => void,
-    before?: RingPlan | null,
+    before: RingPlan | null,
   ): Promise<PrepareReport>
   /**
    * From now on frames of this epoch are served; answers go over from the plan before one by

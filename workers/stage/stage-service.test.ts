@@ -109,7 +109,7 @@ describe('three stages', () => {
     }
     const change = async (next: RingPlan) => {
       const reports = await Promise.all(
-        [...all.values()].map((s) => s.prepare(next, nothing)),
+        [...all.values()].map((s) => s.prepare(next, nothing, null)),
       )
       await Promise.all([...all.values()].map((s) => s.activate(next.epoch)))
       return reports
@@ -167,7 +167,7 @@ describe('preparing', () => {
     for (const [memoryBudget, threads] of cases) {
       const service = new StageService(parts(reader).parts)
       await service.open({ ...options(manifest, 'a'), memoryBudget, threads })
-      const result = await service.prepare(whole, nothing).then(
+      const result = await service.prepare(whole, nothing, null).then(
         ({ mode, memory }) => {
           expect(memory.weights).toBeLessThanOrEqual(memoryBudget)
           return mode
@@ -204,7 +204,7 @@ describe('preparing', () => {
         },
       })
       await service.open(options(manifest, 'a'))
-      const report = await service.prepare(whole, nothing)
+      const report = await service.prepare(whole, nothing, null)
       expect(report.engine).toBe('wasm')
       expect(report.fallback).toMatch(
         failure === 'start'
@@ -240,7 +240,7 @@ describe('preparing', () => {
     await service.onStats((newest) => stats.push(newest))
     await service.open({ ...options(manifest, 'a'), mode: 'packed' })
     const alone = plan(1, ['a', 0, manifest.layers])
-    expect(await service.prepare(alone, nothing)).toMatchObject({ engine: 'webgpu' })
+    expect(await service.prepare(alone, nothing, null)).toMatchObject({ engine: 'webgpu' })
     await service.activate(alone.epoch)
     const expected: unknown = JSON.parse(
       await readFile(join(FIXTURES, 'llama-value-residual/expected.json'), 'utf8'),
@@ -276,9 +276,9 @@ describe('preparing', () => {
     const { parts: made, engines, released } = parts(reader)
     const service = new StageService(made)
     await service.open(options(manifest, 'a'))
-    await service.prepare(plan(1, ['a', 0, 1], ['b', 1, layers]), nothing)
+    await service.prepare(plan(1, ['a', 0, 1], ['b', 1, layers]), nothing, null)
     await service.activate({ term: 1, number: 1 })
-    await service.prepare(plan(2, ['a', 0, 1], ['c', 1, layers]), nothing)
+    await service.prepare(plan(2, ['a', 0, 1], ['c', 1, layers]), nothing, null)
     await service.activate({ term: 1, number: 2 })
     expect(engines).toHaveLength(1)
     const weights = () => engines[0]?.memory().weights ?? 0
@@ -294,16 +294,17 @@ describe('preparing', () => {
         ],
       },
       nothing,
+      null,
     )
     // Beside the running plan, in its engine; the overlap as well.
     expect(engines).toHaveLength(1)
     expect(weights()).toBeGreaterThan(before)
     expect(report.memory.weights).toBe(weights())
     const fewer = plan(4, ['b', 0, 1], ['a', 1, layers - 1], ['c', layers - 1, layers])
-    await service.prepare(fewer, nothing)
+    await service.prepare(fewer, nothing, null)
     expect(weights()).toBeLessThan(report.memory.weights)
     // Another plan overtakes: what never ran is let go.
-    await service.prepare(plan(5, ['b', 0, layers]), nothing)
+    await service.prepare(plan(5, ['b', 0, layers]), nothing, null)
     expect(weights()).toBe(before)
     expect(released).toEqual([])
     await service.activate({ term: 1, number: 5 })
@@ -317,7 +318,7 @@ describe('preparing', () => {
     const { parts: made, engines, released } = parts(reader)
     const service = new StageService(made)
     await service.open(options(manifest, 'a'))
-    await service.prepare(whole, nothing)
+    await service.prepare(whole, nothing, null)
     await service.activate(whole.epoch)
     const [engine] = engines
     if (!engine) throw new Error('no engine')
@@ -326,7 +327,7 @@ describe('preparing', () => {
       void service.ask({ sequence: 1, ids: [1], maxTokens: 1, sampling: GREEDY }, resolve)
     })
     expect(end).toMatchObject({ kind: 'failed' })
-    await service.prepare({ ...whole, epoch: { term: 1, number: 2 } }, nothing)
+    await service.prepare({ ...whole, epoch: { term: 1, number: 2 } }, nothing, null)
     await service.activate({ term: 1, number: 2 })
     expect(engines).toHaveLength(2)
     await service.close()
@@ -344,14 +345,14 @@ describe('preparing', () => {
     for (const each of [first, second]) {
       const probe = new StageService(parts(reader).parts)
       await probe.open({ ...options(manifest, 'a'), mode: 'packed' })
-      weights.push((await probe.prepare(each, nothing)).memory.weights)
+      weights.push((await probe.prepare(each, nothing, null)).memory.weights)
       await probe.close()
     }
     const memoryBudget = Math.max(...weights) + 1
     await service.open({ ...options(manifest, 'a'), mode: 'packed', memoryBudget })
-    await service.prepare(first, nothing)
+    await service.prepare(first, nothing, null)
     await service.activate(first.epoch)
-    await service.prepare(second, nothing)
+    await service.prepare(second, nothing, null)
     expect(released).toEqual([engines[0]])
     await service.close()
   })
@@ -361,14 +362,14 @@ describe('preparing', () => {
     const { parts: made, engines, released } = parts(reader)
     const service = new StageService(made)
     await service.open(options(manifest, 'a'))
-    const first = service.prepare(whole, nothing)
+    const first = service.prepare(whole, nothing, null)
     const next = plan(2, ['a', 0, 1], ['b', 1, manifest.layers])
-    const second = service.prepare(next, nothing)
+    const second = service.prepare(next, nothing, null)
     await expect(first).rejects.toThrow()
     await second
     await service.activate(next.epoch)
     const gap = plan(3, ['a', 0, 1])
-    await expect(service.prepare(gap, nothing)).rejects.toThrow(/does not cover/)
+    await expect(service.prepare(gap, nothing, null)).rejects.toThrow(/does not cover/)
     await service.close()
     expect(released).toHaveLength(engines.length)
   })
@@ -381,7 +382,7 @@ it('says that no model is open', async () => {
     events.push(e),
   )
   expect(events).toMatchObject([{ kind: 'failed' }])
-  await expect(service.prepare(plan(1, ['a', 0, 1]), nothing)).rejects.toThrow(
+  await expect(service.prepare(plan(1, ['a', 0, 1]), nothing, null)).rejects.toThrow(
     /No model is open/,
   )
 })

@@ -82,7 +82,7 @@ export class StageService implements StageApi {
   prepare(
     plan: RingPlan,
     onProgress: (progress: LoadProgress) => void,
-    before: RingPlan | null = null,
+    before: RingPlan | null,
   ): Promise<PrepareReport> {
     // What an older call still loads is not wanted any more.
     this.#loading.abort()
