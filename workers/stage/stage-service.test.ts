@@ -240,7 +240,9 @@ describe('preparing', () => {
     await service.onStats((newest) => stats.push(newest))
     await service.open({ ...options(manifest, 'a'), mode: 'packed' })
     const alone = plan(1, ['a', 0, manifest.layers])
-    expect(await service.prepare(alone, nothing, null)).toMatchObject({ engine: 'webgpu' })
+    expect(await service.prepare(alone, nothing, null)).toMatchObject({
+      engine: 'webgpu',
+    })
     await service.activate(alone.epoch)
     const expected: unknown = JSON.parse(
       await readFile(join(FIXTURES, 'llama-value-residual/expected.json'), 'utf8'),
