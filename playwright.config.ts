@@ -19,7 +19,8 @@ export default defineConfig({
   use: {
     headless: true,
     viewport: { width: 412, height: 915 },
-    trace: 'retain-on-failure',
+    // Without pictures: a film of every page takes more of the machine than the pages do.
+    trace: { mode: 'retain-on-failure', screenshots: false },
     launchOptions: {
       args: CHROMIUM_ARGS,
       ...(executablePath !== null && { executablePath }),
