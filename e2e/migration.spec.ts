@@ -24,6 +24,9 @@ test('layers go forth and back during an answer, which stays the same', async ({
   expect(still.length).toBeGreaterThan(64)
   await ben!.page.evaluate(() => window.choir?.clear())
 
+  // Nobody asks: the third phone gets the layers that will move to it.
+  await holds(anna!, 2, [16, 17, 18, 19])
+  const fetched = await Promise.all(members.map(fetchedBytes))
   await ben!.askFor(TOKENS, QUESTION)
   await hasTokens(ben!, 2)
   await deal(anna!, [10, 7, 13])
@@ -34,6 +37,13 @@ test('layers go forth and back during an answer, which stays the same', async ({
   const stats = await ben!.page.evaluate(() => window.choir?.view.messages.at(-1)?.stats)
   // Its tokens came under more than one plan.
   expect(stats?.pauseMs).toBeGreaterThan(0)
+  // Held layers moved there, and back to a store that has them: no weights travelled.
+  expect(await Promise.all(members.map(fetchedBytes))).toEqual(fetched)
+
+  await ben!.mark('devicesOpen').click()
+  const moves = ben!.page.getByTestId('moves').getByRole('listitem')
+  await expect(moves.nth(0)).toContainText(/Moved layers 18–20 from cleo to ben/)
+  await expect(moves.nth(1)).toContainText(/Moved layers 18–20 from ben to cleo/)
   for (const device of members) expect(device.errors).toEqual([])
 })
 
@@ -41,6 +51,26 @@ async function hasTokens(device: DevicePage, count: number): Promise<void> {
   await device.page.waitForFunction(
     (least) => (window.choir?.lastAnswer?.tokenIds.length ?? 0) >= least,
     count,
+    { timeout: 60_000 },
+  )
+}
+
+function fetchedBytes({ page }: DevicePage): Promise<number> {
+  return page.evaluate(() => window.choir?.fetched.bytes ?? NaN)
+}
+
+/** Resolves once a device of the room holds these layers beside its own. */
+async function holds(
+  { page }: DevicePage,
+  index: number,
+  layers: readonly number[],
+): Promise<void> {
+  await page.waitForFunction(
+    ([at, wanted]) => {
+      const held = window.choir?.view.devices[at]?.holds ?? []
+      return wanted.every((layer) => held.includes(layer))
+    },
+    [index, layers] as const,
     { timeout: 60_000 },
   )
 }

@@ -13,7 +13,22 @@ export function layersWords({ span, starter }: DeviceView): string {
 function readyWords(device: DeviceView): string {
   const { stageMs } = device
   const time = stageMs === null ? '' : ` · ${milliseconds(stageMs)} a token`
-  return layersWords(device) + time
+  return layersWords(device) + time + heldWords(device)
+}
+
+/** Layers that only rest there. */
+function heldWords({ holds }: DeviceView): string {
+  if (holds.length === 0) return ''
+  const runs: [first: number, last: number][] = []
+  for (const layer of holds) {
+    const run = runs.at(-1)
+    if (run?.[1] === layer) run[1] = layer + 1
+    else runs.push([layer + 1, layer + 1])
+  }
+  const words = runs.map(([first, last]) =>
+    first === last ? `${first}` : `${first}–${last}`,
+  )
+  return ` · also holds ${words.join(', ')}`
 }
 
 export function stateWords(device: DeviceView): string {

@@ -15,6 +15,8 @@ import {
   GATHER_MS,
 } from './coordinator.ts'
 import { JOIN_QUIET_MS, JOIN_WAIT_MS } from './improve.ts'
+import type { Deal } from './deal.ts'
+import { QUIET_MS } from './overlap.ts'
 import { dealLayers } from './testing/plain-deal.ts'
 import { fold, foundRoom, type RoomEvent, type RoomState } from './membership.ts'
 import type { Facts } from './protocol.ts'
@@ -33,6 +35,7 @@ const facts = (change: Partial<Facts> = {}): Facts => ({
   msStarter: 0,
   slowdown: 1,
   lap: null,
+  holds: [],
   links: ['a', 'b', 'c'].map((device) => ({ device, rttMs: 1, bytesPerMs: null })),
   state: { kind: 'idle' },
   prepared: null,
@@ -47,6 +50,7 @@ class Desk {
   state: RoomState = foundRoom('a', 'i', '/m/', 1)
   now = 0
   expected = 0
+  deal: Deal = dealLayers
   memory = NO_MEMORY
   facts = new Map<string, Facts>([['a', facts()]])
   linked = new Map([['a', 'i']])
@@ -61,7 +65,7 @@ class Desk {
       linked: this.linked,
       lost: this.lost,
       manifest,
-      deal: dealLayers,
+      deal: this.deal,
       expected: this.expected,
       now: this.now,
       today: 0,
@@ -277,6 +281,54 @@ test('a budget lowered below what is held moves layers', () => {
   expect(desk.run().slice(0, 1)).toEqual(['plan'])
   const stage = desk.state.active?.stages.find(({ device }) => device === 'b')
   expect(stage!.to - stage!.from).toBe(2)
+})
+
+describe('overlap layers', () => {
+  /** A room of two that has just begun to serve. */
+  function served(): Desk {
+    const desk = new Desk()
+    desk.deal = (...asked) => {
+      const dealt = dealLayers(...asked)
+      const [, , now] = asked
+      return dealt.kind === 'plan' && now ? { ...dealt, holds: [[4], [3]] } : dealt
+    }
+    desk.add('b')
+    desk.run()
+    return desk
+  }
+  const held = (desk: Desk) => desk.state.active?.stages.map(({ hold }) => hold)
+
+  test('are dealt once nobody has asked for a while, under the same epoch', () => {
+    const desk = served()
+    const epoch = desk.state.active?.epoch
+    desk.tell('b', { running: 1 })
+    desk.now += 2 * QUIET_MS
+    expect(desk.run()).toEqual([])
+    desk.tell('b', { running: 0 })
+    desk.run()
+    desk.now += QUIET_MS - 1
+    expect(desk.run()).toEqual([])
+    expect(held(desk)).toEqual([undefined, undefined])
+    desk.now += 1
+    expect(desk.run()).toEqual(['hold'])
+    expect(held(desk)).toEqual([[4], [3]])
+    expect(desk.state.active?.epoch).toEqual(epoch)
+    desk.now += QUIET_MS
+    expect(desk.run()).toEqual([])
+  })
+
+  test('not to a page in the background; and the next plan begins without any', () => {
+    const desk = served()
+    desk.now += QUIET_MS
+    desk.run()
+    desk.now += QUIET_MS
+    desk.tell('b', { visible: false })
+    expect(desk.run()).toEqual(['hold'])
+    expect(held(desk)).toEqual([[4], []])
+    desk.linked.delete('b')
+    desk.run()
+    expect(held(desk)).toEqual([undefined])
+  })
 })
 
 test('two devices that cannot reach each other are not in one ring', () => {

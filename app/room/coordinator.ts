@@ -6,7 +6,7 @@ import type { Manifest } from '../../model-split/manifest.ts'
 import { activated, CALM, type Balance } from '../../model-split/plan/rebalance.ts'
 import type { RingPlan } from '../../workers/ring/types.ts'
 import type { Deal, DealDevice, Load } from './deal.ts'
-import { improve, isStillWanted, nameIn, runningIn } from './improve.ts'
+import { improve, isStillWanted, nameIn } from './improve.ts'
 import { followLoad, ONE_ANSWER, type LoadMemory } from './load.ts'
 import {
   isWhole,
@@ -16,7 +16,9 @@ import {
   type RoomState,
 } from './membership.ts'
 import { moveNote } from './notes.ts'
+import { dealOverlap } from './overlap.ts'
 import { SLOW } from './pace.ts'
+import { runningIn } from './running.ts'
 import type { Facts } from './protocol.ts'
 import { SLOTS } from './secret.ts'
 
@@ -62,6 +64,10 @@ export interface Memory {
   readonly balance: Balance
   /** Since when another plan is wanted, and for which devices. */
   readonly wanted: { readonly since: number; readonly devices: string } | null
+  /** Since when no answer has run. */
+  readonly quietSince: number | null
+  /** What overlap layers were last dealt for. */
+  readonly heldFor: string | null
   /** Who is there before the first plan serves, since when, and who that plan was made for. */
   readonly gathered: {
     readonly since: number
@@ -78,6 +84,8 @@ export const NO_MEMORY: Memory = {
   load: ONE_ANSWER,
   balance: CALM,
   wanted: null,
+  quietSince: null,
+  heldFor: null,
   gathered: null,
 }
 
@@ -163,7 +171,9 @@ function plan(situation: Situation, manifest: Manifest, memory: Memory): Decisio
       },
     }
   }
-  return improve(situation, serving, dealt, memory)
+  const decision = improve(situation, serving, dealt, memory)
+  if (decision.event) return decision
+  return dealOverlap(situation, serving, dealt, decision.memory)
 }
 
 /** All stages are ready: the plan is activated, unless what they measured speaks against it. */
@@ -293,7 +303,7 @@ function dealable({ state, facts }: Situation): DealDevice[] {
       known.links.some((link) => link.device === other) &&
       (facts.get(other)?.links.some((link) => link.device === device) ?? false)
     if (!chosen.every((other) => reaches(other.device))) continue
-    const { engine, mode, memoryBudget, msPerLayer, msStarter, links } = known
+    const { engine, mode, memoryBudget, msPerLayer, msStarter, links, holds } = known
     chosen.push({
       device,
       join,
@@ -303,6 +313,7 @@ function dealable({ state, facts }: Situation): DealDevice[] {
       msPerLayer,
       msStarter,
       links,
+      holds,
       well: known.slowdown < SLOW,
     })
   }

@@ -16,6 +16,8 @@ export interface DealDevice {
   readonly msPerLayer: number | null
   readonly msStarter: number | null
   readonly links: Facts['links']
+  /** Layers beside its span whose weights are in its memory. */
+  readonly holds: readonly number[]
   /** Not much slower than it usually is. */
   readonly well: boolean
 }
@@ -34,6 +36,8 @@ export type Dealt =
       readonly nowMs: number | null
       /** Time that answers lose while layers move from where they are now, ms. */
       readonly moveMs: number
+      /** What the stages of `now` should hold beside their spans; none: nothing. */
+      readonly holds?: readonly (readonly number[])[]
       /** Somebody wants it so: it is no matter of speed. */
       readonly told?: boolean
     }

@@ -6,6 +6,7 @@ import type { Decision, Memory, Situation } from './coordinator.ts'
 import type { DealDevice, Dealt } from './deal.ts'
 import { memberOf, sameEpoch } from './membership.ts'
 import { causeOf, listOf, type NameOf } from './notes.ts'
+import { runningIn } from './running.ts'
 
 /** Devices that join one after another are dealt in together, ms. */
 export const JOIN_QUIET_MS = 1000
@@ -126,10 +127,6 @@ export function isStillWanted(
   const dealt = deal(manifest, devices, serving.stages, load.load)
   const kept = dealt.kind === 'plan' && sameSpans(dealt.stages, serving.stages)
   return { wanted: firm || !kept, dealt }
-}
-
-export function runningIn({ facts }: Pick<Situation, 'facts'>): number {
-  return [...facts.values()].reduce((sum, { running }) => sum + running, 0)
 }
 
 /** How a device is called in notes. */

@@ -37,6 +37,8 @@ test('folding is pure, counts its events, and join numbers never come twice', ()
       { kind: 'bench', device, reason: 'No.' },
       { kind: 'unbench', device },
     ]
+    if (state.active)
+      events.push({ kind: 'hold', epoch: state.active.epoch, holds: [[LAYERS]] })
     if (state.next) events.push({ kind: 'activate', epoch: state.next.epoch })
     const event = events[Math.floor(next() * events.length)]!
     // The coordinator does not remove itself.

@@ -90,6 +90,12 @@ export type RoomEvent =
       readonly leftOut?: readonly LeftOut[]
     }
   | { readonly kind: 'activate'; readonly epoch: Epoch; readonly note?: Note }
+  /** What the stages of the plan that serves are to hold beside their spans, in its order. */
+  | {
+      readonly kind: 'hold'
+      readonly epoch: Epoch
+      readonly holds: readonly (readonly number[])[]
+    }
   /** The plan that is being prepared is not wanted any more. */
   | { readonly kind: 'drop'; readonly leftOut: readonly LeftOut[] }
   | { readonly kind: 'short'; readonly missingBytes: number | null }
@@ -164,7 +170,7 @@ function apply(state: RoomState, event: RoomEvent): RoomState {
       return {
         ...state,
         planNumber: number,
-        next: { epoch, stages: event.stages },
+        next: { epoch, stages: event.stages.map(spanOf) },
         missingBytes: null,
         leftOut: event.leftOut ?? [],
       }
@@ -177,6 +183,8 @@ function apply(state: RoomState, event: RoomEvent): RoomState {
         next: null,
         notes: noted(state.notes, event.note),
       }
+    case 'hold':
+      return hold(state, event.epoch, event.holds)
     case 'drop':
       return state.next ? { ...state, next: null, leftOut: event.leftOut } : state
     case 'short':
@@ -207,6 +215,26 @@ function join(state: RoomState, device: string, instance: string): RoomState {
     benched: without(state.benched, [device]),
     nextJoin: state.nextJoin + 1,
   }
+}
+
+function spanOf({ device, from, to }: RingStage): RingStage {
+  return { device, from, to }
+}
+
+function hold(
+  state: RoomState,
+  epoch: Epoch,
+  holds: readonly (readonly number[])[],
+): RoomState {
+  const { active } = state
+  if (!active || !sameEpoch(active.epoch, epoch)) return state
+  const stages = active.stages.map((stage, i): RingStage => {
+    return { ...spanOf(stage), hold: holds[i] ?? [] }
+  })
+  const isSame = stages.every(
+    ({ hold: layers }, i) => layers?.join() === active.stages[i]?.hold?.join(),
+  )
+  return isSame ? state : { ...state, active: { epoch, stages } }
 }
 
 function noted(notes: readonly Note[], note: Note | undefined): readonly Note[] {

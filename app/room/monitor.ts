@@ -3,7 +3,7 @@ import type { StageStats } from '../../workers/stage/api.ts'
 import type { Clock } from './clock.ts'
 import { twoDigits } from './figures.ts'
 import { Pace } from './pace.ts'
-import { asLine, type Facts } from './protocol.ts'
+import { asLine, MAX_HELD, type Facts } from './protocol.ts'
 import type { Replica } from './replica.ts'
 import type { RoomOptions } from './session.ts'
 
@@ -23,6 +23,7 @@ export function firstFacts(
     msStarter: null,
     slowdown: 1,
     lap: null,
+    holds: [],
     links: [],
     state: { kind: 'joining' },
     prepared: null,
@@ -64,6 +65,7 @@ export class Monitor {
           ? { epoch: stats.epoch, ms: twoDigits(lapMs) }
           : null,
       memoryUsed: stats.memory.weights + stats.memory.caches,
+      holds: stats.holds.slice(0, MAX_HELD),
     })
   }
 

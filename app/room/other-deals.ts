@@ -1,15 +1,17 @@
 /** Deals to compare the planner with: measurements, and people who are curious, choose them. */
+import type { Manifest } from '../../model-split/manifest.ts'
 import type { RingStage } from '../../workers/ring/types.ts'
 import type { Deal, DealDevice } from './deal.ts'
+import { overlapsOf } from './overlap.ts'
 import { planDeal } from './plan-deal.ts'
 
 /** Planned when devices come or go, and never moved for speed. */
 export const stillDeal: Deal = (manifest, devices, now, load) =>
-  stays(devices, now) ?? planDeal(manifest, devices, now, load)
+  stays(manifest, devices, now) ?? planDeal(manifest, devices, now, load)
 
 /** As many layers for each as for the next, in the order of joining; the first one starts. */
 export const equalDeal: Deal = (manifest, devices, now) => {
-  const kept = stays(devices, now)
+  const kept = stays(manifest, devices, now)
   if (kept) return kept
   const inOrder = [...devices].sort((a, b) => a.join - b.join)
   const border = (i: number) => Math.round((i * manifest.layers) / inOrder.length)
@@ -55,6 +57,7 @@ export const DEALS: Readonly<Record<string, Deal>> = {
 
 /** The present plan where it uses just these devices. */
 function stays(
+  manifest: Manifest,
   devices: readonly DealDevice[],
   now: readonly RingStage[] | null,
 ): ReturnType<Deal> | null {
@@ -62,5 +65,6 @@ function stays(
     now?.length === devices.length &&
     now.every((stage) => devices.some(({ device }) => device === stage.device))
   if (!same) return null
-  return { kind: 'plan', stages: now, leftOut: [], ms: 1, nowMs: 1, moveMs: 0 }
+  const holds = overlapsOf(manifest, devices, now)
+  return { kind: 'plan', stages: now, leftOut: [], ms: 1, nowMs: 1, moveMs: 0, holds }
 }

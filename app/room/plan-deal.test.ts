@@ -21,6 +21,7 @@ const device = (join: number, change: Partial<DealDevice> = {}): DealDevice => (
   msPerLayer: 2,
   msStarter: 12,
   links: [],
+  holds: [],
   well: true,
   ...change,
 })
@@ -108,6 +109,46 @@ describe('the shipped model', () => {
     expect(planDeal(manifest, slow, null, 'lap')).toMatchObject({
       leftOut: [{ device: 'd3' }],
     })
+  })
+
+  test('neighbours hold a few of the layers around their borders, within their memory', () => {
+    const devices = [device(1), device(2), device(3)]
+    const now = [
+      { device: 'd1', from: 0, to: 8 },
+      { device: 'd2', from: 8, to: 19 },
+      { device: 'd3', from: 19, to: 30 },
+    ]
+    const ample = planDeal(manifest, devices, now, 'lap')
+    const holds = ample.kind === 'plan' ? (ample.holds ?? []) : []
+    // Each border layer has one extra copy, and no more than four cross a border one way.
+    expect(holds.flat().sort((a, b) => a - b)).toEqual([
+      ...[4, 5, 6, 7, 8, 9, 10, 11],
+      ...[15, 16, 17, 18, 19, 20, 21, 22],
+    ])
+    expect(holds[0]).toEqual([8, 9, 10, 11])
+    const tight = devices.map((one) => ({
+      ...one,
+      memoryBudget: Math.floor(0.45 * MODEL_BYTES),
+      mode: 'packed' as const,
+    }))
+    const less = planDeal(manifest, tight, now, 'lap')
+    const few = less.kind === 'plan' ? (less.holds ?? []).flat() : []
+    expect(few.length).toBeLessThan(16)
+  })
+
+  test('to move what the taker holds already costs less', () => {
+    const now = [
+      { device: 'd1', from: 0, to: 14 },
+      { device: 'd2', from: 14, to: 30 },
+    ]
+    const cost = (holds: number[]) => {
+      const devices = [device(1, { msPerLayer: 6, msStarter: 36 }), device(2, { holds })]
+      const dealt = planDeal(manifest, devices, now, 'lap')
+      if (dealt.kind !== 'plan') throw new Error('short')
+      expect(dealt.stages).not.toEqual(now)
+      return dealt.moveMs
+    }
+    expect(cost([10, 11, 12, 13])).toBeLessThan(cost([]))
   })
 
   test('one answer prefers fast phones, several share the work', () => {

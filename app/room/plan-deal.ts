@@ -8,6 +8,7 @@ import type { ModeSpeed, PlanDevice, Stage } from '../../model-split/plan/types.
 import type { Manifest } from '../../model-split/manifest.ts'
 import type { RingStage } from '../../workers/ring/types.ts'
 import type { Deal, DealDevice, Dealt, Load } from './deal.ts'
+import { overlapsOf } from './overlap.ts'
 
 /** Assumed where nobody has measured yet: one token through one layer, a round trip; ms. */
 const GUESS_MS = 5
@@ -30,7 +31,6 @@ const FACTORS: Readonly<Record<DealDevice['engine'], readonly ModeSpeed[]>> = {
   webgpu: [{ mode: 'packed', msPerLayer: 1 }],
 }
 
-const costsFor = new WeakMap<Manifest, ModelCosts>()
 let last: { readonly key: string; readonly dealt: Dealt } | null = null
 
 /** Of one answer's speed so much is given up to share the layers evenly. */
@@ -46,19 +46,18 @@ const LEVEL = 0.1
 export const planDeal: Deal = (manifest, devices, now, load) => {
   const key = JSON.stringify([manifest.graph.sha256, devices.map(coarse), now, load])
   if (last?.key === key) return last.dealt
-  const costs = costsFor.get(manifest) ?? modelCosts(manifest)
-  costsFor.set(manifest, costs)
-  const dealt = dealWith(costs, devices, now, load)
+  const dealt = dealWith(manifest, devices, now, load)
   last = { key, dealt }
   return dealt
 }
 
 function dealWith(
-  costs: ModelCosts,
+  manifest: Manifest,
   devices: readonly DealDevice[],
   now: readonly RingStage[] | null,
   load: Load,
 ): Dealt {
+  const costs = modelCosts(manifest)
   const sorted = [...devices].sort((a, b) => a.join - b.join)
   const current = now?.every(({ device }) => sorted.some((d) => d.device === device))
     ? now
@@ -94,7 +93,8 @@ function dealWith(
         leftOut,
         ms: valueMs,
         nowMs: currentMs,
-        moveMs: moveMs(costs, current ?? [], stages),
+        moveMs: moveMs(costs, current ?? [], stages, sorted),
+        ...(current && { holds: overlapsOf(manifest, sorted, current) }),
       }
     }
     missingBytes = plan.missingBytes
@@ -110,11 +110,13 @@ function describe({
   memoryBudget,
   msPerLayer,
   msStarter,
+  holds,
 }: DealDevice): { device: PlanDevice; unit: number | null } {
   const plain: PlanDevice = {
     id: device,
     modes: FACTORS[engine],
     memoryBudget,
+    holds,
     ...(msStarter !== null && { msStarter }),
   }
   if (msPerLayer === null || msPerLayer <= 0) return { device: plain, unit: null }
@@ -157,9 +159,10 @@ function moveMs(
   costs: ModelCosts,
   now: readonly RingStage[],
   stages: readonly Stage[],
+  devices: readonly DealDevice[],
 ): number {
   const bytes = movesBetween(now, stages).reduce((sum, { from, to, taker }) => {
-    const held = now.find(({ device }) => device === taker)?.hold ?? []
+    const held = devices.find(({ device }) => device === taker)?.holds ?? []
     for (let layer = from; layer < to; layer++)
       if (!held.includes(layer))
         sum += weightBytes(costs, 'packed', layer, layer + 1, false)

@@ -15,9 +15,14 @@ const RETRIES = 3
 export interface PreparerOptions {
   /** This device's id. */
   readonly self: string
-  readonly stage: Pick<StageApi, 'prepare' | 'activate'>
+  readonly stage: Pick<StageApi, 'prepare' | 'activate' | 'hold'>
   readonly shards: Pick<ShardsApi, 'fetch' | 'cancel'>
   readonly clock: Clock
+}
+
+interface Model {
+  readonly manifest: Manifest
+  readonly url: string
 }
 
 export interface PreparerEvents {
@@ -28,11 +33,15 @@ export interface PreparerEvents {
 }
 
 export class Preparer {
-  #model: { readonly manifest: Manifest; readonly url: string } | null = null
+  #model: Model | null = null
   #state: RoomState | null = null
   #prepared: string | null = null
   #active: Epoch | null = null
   #running: { readonly key: string; readonly job: string } | null = null
+  /** What was last to be held beside the span, and the fetch for it. */
+  #held: string | null = null
+  #holding: string | null = null
+  #visible = true
   #failed = false
   #retries = 0
   #jobs = 0
@@ -66,8 +75,15 @@ export class Preparer {
     this.#offer()
   }
 
+  /** A page in the background may be ended where it takes much memory. */
+  setVisible(visible: boolean): void {
+    this.#visible = visible
+    this.#turn()
+  }
+
   close(): void {
     this.#closed = true
+    if (this.#holding !== null) this.options.shards.cancel(this.#holding)
     if (this.#running) this.options.shards.cancel(this.#running.job)
   }
 
@@ -98,7 +114,11 @@ export class Preparer {
       if (this.#running.key !== key) this.options.shards.cancel(this.#running.job)
       return
     }
-    if (this.#prepared === key) return
+    if (this.#prepared === key) {
+      this.#hold(this.#model, plan)
+      return
+    }
+    if (this.#holding !== null) this.options.shards.cancel(this.#holding)
     this.#jobs += 1
     this.#running = { key, job: `plan-${this.#jobs}` }
     void this.#prepare(plan, this.#model, this.#running.job).finally(() => {
@@ -107,11 +127,35 @@ export class Preparer {
     })
   }
 
-  async #prepare(
-    plan: RingPlan,
-    { manifest, url }: { readonly manifest: Manifest; readonly url: string },
-    job: string,
-  ): Promise<void> {
+  /** What is dealt beside the span, while nothing is to be prepared. */
+  #hold(model: Model, { epoch, stages }: RingPlan): void {
+    const { self, stage, shards } = this.options
+    const dealt = stages.find(({ device }) => device === self)?.hold
+    const isActive = this.#active !== null && compareEpochs(this.#active, epoch) === 0
+    if (!dealt || !isActive || this.#holding !== null) return
+    const layers = this.#visible ? dealt : []
+    const key = JSON.stringify([epoch, layers])
+    if (key === this.#held) return
+    this.#held = key
+    this.#jobs += 1
+    const job = `overlap-${this.#jobs}`
+    this.#holding = job
+    const wanted = shardsOf(
+      model.manifest,
+      layers.map((from) => ({ from, to: from + 1, embed: false, head: false })),
+    )
+    void shards
+      .fetch({ id: job, url: model.url, shards: wanted }, () => undefined)
+      .then(() => stage.hold(layers))
+      // Nothing needs them yet: without them a plan fetches what it needs.
+      .catch(() => undefined)
+      .finally(() => {
+        this.#holding = null
+        this.#turn()
+      })
+  }
+
+  async #prepare(plan: RingPlan, { manifest, url }: Model, job: string): Promise<void> {
     const { self, stage, shards } = this.options
     const key = keyOf(plan)
     const { epoch } = plan
@@ -190,7 +234,9 @@ export class Preparer {
     this.#active = plan.epoch
     try {
       await this.options.stage.activate(plan.epoch)
-      if (!this.#closed) this.events.active(plan)
+      if (this.#closed) return
+      this.events.active(plan)
+      this.#turn()
     } catch (error) {
       this.events.notice(sentenceOf(error, 'This phone could not start its layers'))
     }
@@ -204,6 +250,7 @@ export function sentenceOf(error: unknown, what: string): string {
   return asLine(text === '' ? `${what}.` : `${what} (${text}).`, 300)
 }
 
-function keyOf(plan: RingPlan): string {
-  return JSON.stringify(plan)
+/** What is to be prepared; what is held beside it is not. */
+function keyOf({ epoch, stages }: RingPlan): string {
+  return JSON.stringify([epoch, stages.map(({ device, from, to }) => [device, from, to])])
 }

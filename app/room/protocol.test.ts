@@ -55,7 +55,7 @@ test('a state must make sense', () => {
         ],
       },
     },
-    ...[[], [4], [5, 4], [0, 0], [0.5], [-1]].map((hold) => ({
+    ...[[4], [5, 4], [0, 0], [0.5], [-1]].map((hold) => ({
       active: {
         ...state.active,
         stages: [

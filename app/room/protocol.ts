@@ -7,7 +7,7 @@ import * as v from 'valibot'
 import { MOST_NOTES } from './membership.ts'
 import { SLOTS } from './secret.ts'
 
-export const PROTOCOL_VERSION = 2
+export const PROTOCOL_VERSION = 3
 /** No message is longer, in UTF-16 units; checked before anything is parsed. */
 export const MAX_MESSAGE_LENGTH = 65_536
 
@@ -37,11 +37,12 @@ const digits = v.pipe(v.string(), v.regex(/^[0-9]{6}$/))
 
 const epoch = v.strictObject({ term: word, number: word })
 
+/** A device holds at most so many layers beside its span. */
+export const MAX_HELD = 256
 /** Indices of layers, ascending. */
 const overlap = v.pipe(
   v.array(layer),
-  v.minLength(1),
-  v.maxLength(MAX_LAYERS),
+  v.maxLength(MAX_HELD),
   v.check((layers) => layers.every((at, i) => i === 0 || at > (layers[i - 1] ?? at))),
   v.readonly(),
 )
@@ -153,6 +154,8 @@ const facts = v.strictObject({
   slowdown: v.pipe(v.number(), v.minValue(0), v.maxValue(1e6)),
   /** On the starter: the newest laps under a plan, while one answer ran. */
   lap: v.nullable(v.strictObject({ epoch, ms: milliseconds })),
+  /** Layers beside its span whose weights are in its memory. */
+  holds: overlap,
   /** Devices to which its frames channel is open: round trip, and bandwidth from there. */
   links: v.pipe(
     v.array(

@@ -1,7 +1,10 @@
 import { setMaxListeners } from 'node:events'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { Deal } from './deal.ts'
+import type { Health } from './health.ts'
 import type { Session } from './session.ts'
 import { FakeRoom } from './testing/fake-room.ts'
+import { dealLayers } from './testing/plain-deal.ts'
 
 // Sixteen calls at a time listen to one signal; that is no leak.
 setMaxListeners(64)
@@ -14,6 +17,66 @@ afterEach(() => room.net.close())
 
 const spans = (session: Session): unknown[] =>
   session.view.devices.map(({ span }) => span && [span.from, span.to])
+
+describe('overlap layers', () => {
+  /** Each of two phones holds the other's layer at their border. */
+  const deal: Deal = (...asked) => {
+    const dealt = dealLayers(...asked)
+    const [, , now] = asked
+    if (dealt.kind !== 'plan' || now?.length !== 2) return dealt
+    const border = now[1]?.from ?? 0
+    return { ...dealt, holds: [[border], [border - 1]] }
+  }
+  const shard = (layer: number) => (layer + 1).toString(16).padStart(64, '0')
+
+  test('are fetched and held once the room is quiet, and let go in the background', async () => {
+    let tell: (health: Health) => void = () => undefined
+    const health = (listener: typeof tell) => {
+      tell = listener
+      return () => undefined
+    }
+    const phones = [room.phone({ deal }), room.phone({ deal, health })]
+    const first = room.open(phones[0]!)
+    const second = await room.join(phones[1]!, first.view.link)
+    await room.ready(first, second)
+    expect(phones.map(({ stage }) => stage.held)).toEqual([null, null])
+    await room.clock.until('held', () => phones.every(({ stage }) => stage.held !== null))
+    const { devices } = first.view
+    const border = Math.max(...devices.map(({ span }) => span?.from ?? 0))
+    for (const [i, { stage, shards }] of phones.entries()) {
+      const layer = devices[i]?.starter ? border : border - 1
+      expect(stage.held).toEqual([layer])
+      expect(shards.fetched.at(-1)).toEqual([shard(layer)])
+    }
+    // Under the plan that serves: nothing was prepared for it.
+    const prepared = phones.map(({ stage }) => stage.prepared.length)
+    tell({ visible: false, battery: null })
+    await room.clock.until('let go', () => phones[1]!.stage.held?.length === 0)
+    tell({ visible: true, battery: null })
+    await room.clock.until('held again', () => phones[1]!.stage.held?.length === 1)
+    expect(phones.map(({ stage }) => stage.prepared.length)).toEqual(prepared)
+  })
+
+  test('give way to a plan that comes while they are fetched', async () => {
+    const phones = [room.phone({ deal }), room.phone({ deal })]
+    const first = room.open(phones[0]!)
+    const second = await room.join(phones[1]!, first.view.link)
+    await room.ready(first, second)
+    const { shards, stage } = phones[0]!
+    const asked: string[] = []
+    shards.fetch = ({ id }) => {
+      asked.push(id)
+      return new Promise(() => undefined)
+    }
+    await room.clock.until('fetching', () => asked.length > 0)
+    shards.fetch = () => Promise.resolve({ fetchedBytes: 0 })
+    void second.leave()
+    await room.clock.until('alone', () => first.view.devices.length === 1)
+    await room.ready(first)
+    expect(shards.cancelled).toContain(asked[0])
+    expect(stage.held).toBeNull()
+  })
+})
 
 describe('answers', () => {
   test('a question asked too early waits and is sent when the room is ready', async () => {

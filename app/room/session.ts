@@ -203,7 +203,10 @@ export class Session extends EventTarget implements RoomSession {
         this.#monitor.rest()
         this.#replica.step()
       }),
-      options.health?.((health) => this.#replica.tell(health)) ?? (() => undefined),
+      options.health?.((health) => {
+        this.#replica.tell(health)
+        this.#preparer.setVisible(health.visible)
+      }) ?? (() => undefined),
     )
     this.#notice = options.notice ?? null
     this.#view = this.#look()

@@ -32,6 +32,8 @@ export interface DeviceView {
   readonly stageMs: number | null
   /** Its speed against what it usually is: 1 as ever, 3 three times as slow. */
   readonly slowdown: number
+  /** Layers beside its span whose weights are in its memory, so that they can move at once. */
+  readonly holds: readonly number[]
   /** To this device; null for itself or until measured. */
   readonly rttMs: number | null
   /** To the other devices, as it measures them. */

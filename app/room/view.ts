@@ -107,6 +107,7 @@ function deviceOf(known: Known, state: RoomState, device: string): DeviceView {
     msPerLayerPrefill: facts?.msPerLayerPrefill ?? null,
     stageMs: stage && facts ? stageMs(stage, plan?.stages[0] === stage, facts) : null,
     slowdown: facts?.slowdown ?? 1,
+    holds: facts?.holds ?? [],
     rttMs: known.rtt(device),
     links: facts?.links ?? [],
     memoryUsed: facts?.memoryUsed ?? 0,

@@ -12,6 +12,7 @@ export function stageOf(remote: Remote<StageApi>): StageApi {
     prepare: (plan, onProgress, before) =>
       remote.prepare(plan, proxy(onProgress), before),
     activate: (epoch) => remote.activate(epoch),
+    hold: (layers) => remote.hold(layers),
     connect: (device, link) => remote.connect(device, transfer(link, [link])),
     disconnect: (device) => remote.disconnect(device),
     ask: (ask, onEvent) => remote.ask(ask, proxy(onEvent)),

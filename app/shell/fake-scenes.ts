@@ -19,6 +19,7 @@ export function phone(index: number, of: number, state: DeviceState): DeviceView
     starter: index === 0,
     state,
     leftOut: null,
+    holds: [],
     msPerLayer,
     msPerLayerPrefill: msPerLayer && msPerLayer / 4,
     stageMs: msPerLayer && msPerLayer * (to - from),

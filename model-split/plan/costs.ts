@@ -28,8 +28,16 @@ export interface ModelCosts {
   readonly borderBytes: readonly number[]
 }
 
-/** Reads the costs of a cut model. Keep the result: it takes O(n³). */
+const known = new WeakMap<Manifest, ModelCosts>()
+
+/** Reads the costs of a cut model: O(n³) for the first time. */
 export function modelCosts(manifest: Manifest): ModelCosts {
+  const costs = known.get(manifest) ?? readCosts(manifest)
+  known.set(manifest, costs)
+  return costs
+}
+
+function readCosts(manifest: Manifest): ModelCosts {
   const { layers, segments } = manifest
   const body = segments.slice(1, layers + 1)
   const flops = body.map((segment) => segment.flops)

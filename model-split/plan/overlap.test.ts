@@ -33,20 +33,24 @@ function allowed(
       return false
     const weights = weightBytes(room.costs, mode, before, after, i === 0)
     const budget = room.devices.find(({ id }) => id === stage.device)!.memoryBudget
-    return weights + cacheBytes(room.costs, from, to, room.options) <= budget
+    return weights + cacheBytes(room.costs, before, after, room.options) <= budget
   })
 }
 
-function* allOverlaps(stages: readonly PlannedStage[], i = 0): Generator<Overlap[]> {
+function* allOverlaps(
+  stages: readonly PlannedStage[],
+  most: number,
+  i = 0,
+): Generator<Overlap[]> {
   const [left, right] = [stages[i], stages[i + 1]]
   if (!left || !right) {
     yield []
     return
   }
   const boundary = left.to
-  for (let from = left.from; from <= boundary; from++)
-    for (let to = boundary; to <= right.to; to++)
-      for (const rest of allOverlaps(stages, i + 1))
+  for (let from = Math.max(left.from, boundary - most); from <= boundary; from++)
+    for (let to = boundary; to <= Math.min(right.to, boundary + most); to++)
+      for (const rest of allOverlaps(stages, most, i + 1))
         yield [{ left: left.device, right: right.device, boundary, from, to }, ...rest]
 }
 
@@ -59,11 +63,13 @@ describe('overlapLayers', () => {
         const plan = planLayers(room.costs, room.devices, room.links, room.options)
         if (plan.kind === 'short') return
         const { stages } = plan
-        const found = overlapLayers(stages, room.costs, room.devices, room.options)
+        const most = seed % 3 === 0 ? 1 : Infinity
+        const { costs, devices, options } = room
+        const found = overlapLayers(stages, costs, devices, options, most)
         expect(found.length).toBe(stages.length - 1)
         expect(allowed(stages, found, room)).toBe(true)
         let best = 0
-        for (const other of allOverlaps(stages))
+        for (const other of allOverlaps(stages, most))
           if (allowed(stages, other, room))
             best = Math.max(best, bytesOf(room.costs, other))
         expect(bytesOf(room.costs, found)).toBe(best)

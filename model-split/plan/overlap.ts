@@ -32,14 +32,16 @@ interface State extends Share {
 /**
  * Maximises the bytes of weights (as stored) that two neighbours hold, one entry for every
  * boundary of the plan. Every layer has at most one extra copy, extra layers are contiguous
- * from the boundary, and each device's extra layers fit what its own weights and the reserved
- * caches leave of its budget. Extra layers are held in the holder's mode; they have no caches.
+ * from the boundary, at most `most` of them each way, and with the caches that they would need
+ * they fit what each device's own weights and caches leave of its budget. Extra layers are held
+ * in the holder's mode.
  */
 export function overlapLayers(
   stages: readonly PlannedStage[],
   costs: ModelCosts,
   devices: readonly PlanDevice[],
   reserve: CacheReserve,
+  most = Infinity,
 ): Overlap[] {
   const budgets = new Map(devices.map(({ id, memoryBudget }) => [id, memoryBudget]))
   const stored = (from: number, to: number) =>
@@ -50,17 +52,19 @@ export function overlapLayers(
     if (!stage) return before === 0 && after === 0
     const { device, from, to, mode } = stage
     if (before === 0 && after === 0) return true
-    const weights = weightBytes(costs, mode, from - before, to + after, i === 0)
-    return weights + cacheBytes(costs, from, to, reserve) <= (budgets.get(device) ?? 0)
+    const [first, end] = [from - before, to + after]
+    const weights = weightBytes(costs, mode, first, end, i === 0)
+    return weights + cacheBytes(costs, first, end, reserve) <= (budgets.get(device) ?? 0)
   }
   const length = (i: number) => (stages[i]?.to ?? 0) - (stages[i]?.from ?? 0)
+  const across = (i: number) => Math.min(most, length(i))
 
   let front: State[] = [{ toRight: 0, toLeft: 0, bytes: 0, before: null }]
   for (let i = 0; i + 1 < stages.length; i++) {
     const boundary = stages[i]?.to ?? 0
     const next: State[] = []
-    for (let toRight = 0; toRight <= length(i); toRight++) {
-      for (let toLeft = 0; toLeft <= length(i + 1); toLeft++) {
+    for (let toRight = 0; toRight <= across(i); toRight++) {
+      for (let toLeft = 0; toLeft <= across(i + 1); toLeft++) {
         let best: State | null = null
         const gain =
           stored(boundary - toRight, boundary) + stored(boundary, boundary + toLeft)

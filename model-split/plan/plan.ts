@@ -8,7 +8,7 @@ import { lowerBound, solveLarge } from './large.ts'
 import { whyLeftOut } from './reasons.ts'
 import { aimValue, bestRing, ringTimes } from './search.ts'
 import type { Aim, Ring } from './search.ts'
-import { capped, holders, shortfallTables, timeTables, withFee } from './tables.ts'
+import { capped, holders, shortfallTables, timeTables, withFees } from './tables.ts'
 import type { Hop, TimeTables } from './tables.ts'
 import { MARGIN, TOLERANCE, WELCOME, WELCOME_MS } from './types.ts'
 import type { Plan, PlanDevice, PlanLinks, PlanOptions, Short, Stage } from './types.ts'
@@ -143,6 +143,9 @@ function hopsOf(
   }))
 }
 
+/** What it costs to move a layer whose weights are there already, as a share. */
+const HELD_FEE = 0.25
+
 /** A ring within the tolerance of the best that moves few layers. */
 function fewestMoves(
   best: Ring,
@@ -160,7 +163,13 @@ function fewestMoves(
   const busiest = aim.load === 'lap' ? levelled : best.value
   const most = Math.floor(busiest * (1 + tolerance))
   const limited = capped(tables, most)
-  const priced = withFee(limited, holders(current, devices, tables.layers), starter, fee)
+  const at = holders(current, devices, tables.layers)
+  const held = Math.floor(HELD_FEE * fee)
+  const layerFee = (device: number, layer: number) => {
+    if (at[layer] === device) return 0
+    return devices[device]?.holds?.includes(layer) ? held : fee
+  }
+  const priced = withFees(limited, layerFee, (device) => (device === starter ? 0 : fee))
   const { absent = [] } = aim
   const found = solver(priced, { combine: 'sum', starters, absent })
   if (!found) return best

@@ -132,32 +132,27 @@ export function without(
   return { ...tables, span: tables.span.map(bar), start: tables.start.map(bar) }
 }
 
-/**
- * The same tables where every layer, and the role of the starter, costs `fee` more on a
- * device that does not have it in `current`.
- * @param current the device of each layer; -1 where that device has left.
- */
-export function withFee<T extends Tables>(
+/** The same tables where layers, and the role of the starter, cost a fee more on a device. */
+export function withFees<T extends Tables>(
   tables: T,
-  current: readonly number[],
-  starter: number,
-  fee: number,
+  layerFee: (device: number, layer: number) => number,
+  starterFee: (device: number) => number,
 ): T {
   const stride = tables.layers + 1
-  const foreign = Array.from({ length: tables.devices }, (_, device) =>
-    prefixSums(current.map((holder) => (holder === device ? 0 : 1))),
+  const sums = Array.from({ length: tables.devices }, (_, device) =>
+    prefixSums(
+      Array.from({ length: tables.layers }, (__, layer) => layerFee(device, layer)),
+    ),
   )
-  const moved = (device: number, from: number, to: number) =>
-    (foreign[device]?.[to] ?? 0) - (foreign[device]?.[from] ?? 0)
+  const fees = (device: number, from: number, to: number) =>
+    (sums[device]?.[to] ?? 0) - (sums[device]?.[from] ?? 0)
   return {
     ...tables,
     span: tables.span.map((table, device) =>
-      table.map((x, at) => x + fee * moved(device, Math.floor(at / stride), at % stride)),
+      table.map((x, at) => x + fees(device, Math.floor(at / stride), at % stride)),
     ),
     start: tables.start.map((table, device) =>
-      table.map(
-        (x, to) => x + fee * (moved(device, 0, to) + (device === starter ? 0 : 1)),
-      ),
+      table.map((x, to) => x + fees(device, 0, to) + starterFee(device)),
     ),
   }
 }

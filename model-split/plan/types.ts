@@ -23,6 +23,8 @@ export interface PlanDevice {
   readonly msStarter?: number
   /** Weights and caches together may take this many bytes. */
   readonly memoryBudget: number
+  /** Layers whose weights it has in memory beside those that it runs: they move at once. */
+  readonly holds?: readonly number[]
 }
 
 /**

@@ -19,7 +19,10 @@ export interface RingStage {
   /** Layers only; the first stage also holds embedding and head. May be empty there. */
   readonly from: number
   readonly to: number
-  /** Overlap: layers outside the span, ascending, that are loaded as well but run in no lap. */
+  /**
+   * Overlap: layers outside the span, ascending, whose weights are to be held as well though
+   * they run in no lap. Not there before it is dealt.
+   */
   readonly hold?: readonly number[]
 }
 

@@ -45,6 +45,8 @@ export interface StageStats {
   /** Embedding, head and sampling of one token; null where it is not the starter. */
   readonly msStarter: number | null
   readonly memory: { readonly weights: number; readonly caches: number }
+  /** Overlap layers whose weights are in memory, ascending. */
+  readonly holds: readonly number[]
   /** Sequences with a cache here. */
   readonly sequences: number
   /** Time of all decoding steps since the weights were loaded, ms. */
@@ -57,7 +59,10 @@ export interface StageStats {
 
 export interface StageApi {
   open(options: OpenOptions): Promise<void>
-  /** From the next `prepare` on: weights and caches may take so many bytes. */
+  /**
+   * From the next `prepare` on: weights and caches may take so many bytes. Overlap layers that
+   * don't fit any more go at once.
+   */
   setMemoryBudget(bytes: number): Promise<void>
   /**
    * Loads what this device runs under the plan, beside what runs now where memory allows,
@@ -77,6 +82,11 @@ export interface StageApi {
    */
   activate(epoch: Epoch): Promise<void>
   /**
+   * Holds the weights of these layers beside those that run, as far as memory allows, and of no
+   * others; their shards are in the store. `onStats` tells which. A later `prepare` stops it.
+   */
+  hold(layers: readonly number[]): Promise<void>
+  /**
    * The frame link to a proven device: its data channel where the browser can transfer it
    * (in the task that created it), else a port on which the page relays.
    */
@@ -90,7 +100,7 @@ export interface StageApi {
   stop(sequence: number): Promise<void>
   /** Forgets a sequence on every stage. */
   forget(sequence: number): Promise<void>
-  /** Called about twice a second while something runs. */
+  /** Called about twice a second while something runs, and when what is held changes. */
   onStats(listener: (stats: StageStats) => void): Promise<void>
   close(): Promise<void>
 }

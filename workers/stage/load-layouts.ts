@@ -32,22 +32,22 @@ interface Watch {
 
 export interface Loaded {
   readonly engine: Engine
-  readonly layouts: readonly number[]
-  readonly spans: readonly Span[]
-  readonly orders: readonly LoadOptions[]
+  readonly layout: number
+  readonly order: LoadOptions
   readonly figures: CanaryFigures
 }
 
 export interface Choice {
   readonly kind: EngineKind
   readonly mode: WeightMode
-  readonly hold: readonly Span[]
   /** Null: a new one. */
   readonly engine: Engine | null
+  /** They only rest. */
+  readonly dormant?: boolean
 }
 
 /**
- * Loads the spans that run and those that only rest, each checked by the canary.
+ * Loads spans, checked by the canary.
  * @throws StageError
  */
 export async function loadLayouts(
@@ -55,25 +55,22 @@ export async function loadLayouts(
   options: OpenOptions,
   spans: readonly Span[],
   watch: Watch,
-  { kind, mode, hold, engine: shared }: Choice,
+  { kind, mode, engine: shared, dormant = false }: Choice,
 ): Promise<Loaded> {
   const { manifest, threads } = options
   const reader = await parts.reader(options)
   watch.signal.throwIfAborted()
   const engine = shared ?? (await parts.engine(kind, threads))
-  const all = hold.length > 0 ? [spans, hold] : [spans]
-  const orders = all.map((list, index) => {
-    return { layout: ++layouts, manifest, reader, spans: list, mode, dormant: index > 0 }
-  })
+  const layout = ++layouts
+  const order: LoadOptions = { layout, manifest, reader, spans, mode, dormant }
   const loaded: LoadOptions[] = []
   try {
-    const [figures] = await loadChecked(parts, engine, orders, watch, loaded)
+    const [figures] = await loadChecked(parts, engine, [order], watch, loaded)
     if (!figures) throw new StageError('internal', 'There is nothing to load.')
-    const numbers = orders.map(({ layout }) => layout)
-    return { engine, layouts: numbers, spans: [...spans, ...hold], orders, figures }
+    return { engine, layout, order, figures }
   } catch (error) {
-    if (shared) for (const { layout } of loaded) await engine.unload(layout)
-    else await engine.release().catch(() => undefined)
+    if (!shared) await engine.release().catch(() => undefined)
+    else if (loaded.length > 0) await engine.unload(layout)
     throw error
   }
 }
@@ -105,11 +102,12 @@ async function loadChecked(
 export function withFallback(
   parts: StageParts,
   options: OpenOptions,
-  { engine: first, orders }: Loaded,
+  { engine: first, order }: Loaded,
   onReplaced: (engine: Engine, mode: WeightMode) => void,
   rowBytes: number,
 ): Engine {
-  const replace = async (layouts: readonly LoadOptions[]): Promise<Replacement> => {
+  const replace = async (all: readonly LoadOptions[]): Promise<Replacement> => {
+    const layouts = all.filter(({ dormant }) => !dormant)
     const spans = layouts.flatMap((each) => each.spans)
     const most = options.memoryBudget - rowBytes * LEAST_ROWS
     const { mode: asked, threads } = options
@@ -132,7 +130,7 @@ export function withFallback(
   }
   const fallback: FallbackEngine = new FallbackEngine({
     first,
-    layouts: orders,
+    layouts: [order],
     replace,
     onReplaced: (mode) => onReplaced(fallback, mode),
   })

@@ -2,7 +2,6 @@
 import { modelCosts, type ModelCosts } from '../../model-split/plan/costs.ts'
 import { weightBytes } from '../../model-split/plan/memory.ts'
 import { LEAST_ROWS, PLANNED_ROWS } from '../../model-split/plan/reserve.ts'
-import type { Manifest } from '../../model-split/manifest.ts'
 import type { Span } from '../../model-split/span.ts'
 import { routesOf } from '../ring/routes.ts'
 import { spansOf, type RingPlan, type RingStage } from '../ring/types.ts'
@@ -14,6 +13,7 @@ import {
   type Loaded,
   type StageParts,
 } from './load-layouts.ts'
+import type { OverlapLayers } from './overlap-layers.ts'
 import { Speed } from './speed.ts'
 import { StageError, type Engine, type EngineKind } from './types.ts'
 import type { LoadProgress, WeightMode } from './types.ts'
@@ -25,17 +25,14 @@ export interface WantedPart {
   readonly stage: RingStage
   readonly starter: boolean
   readonly spans: readonly Span[]
-  /** Overlap layers, which are loaded but do not run. */
-  readonly hold: readonly Span[]
 }
 
 export interface LoadedPart {
   readonly key: string
   readonly engine: Engine
-  /** What the engine loaded for the part; the first one runs. */
-  readonly layouts: readonly number[]
-  /** Spans of these layouts. */
-  readonly loaded: readonly Span[]
+  /** What the engine loaded for the part. */
+  readonly layout: number
+  readonly spans: readonly Span[]
   /** Of the engine that runs now. */
   report: PrepareReport
   /** Cache bytes of one row of one sequence. */
@@ -47,15 +44,15 @@ export interface LoadedPart {
 export interface LoadContext {
   /** Parts that are loaded, the running one first. */
   readonly loaded: readonly LoadedPart[]
-  /** Drops them all. */
+  /** Layers that only rest there. */
+  readonly overlap: Pick<OverlapLayers, 'in' | 'drop'>
+  /** Drops all parts. */
   readonly makeRoom: () => Promise<void>
   /** Later, while the engine serves: it runs elsewhere now, with weights of this mode. */
   readonly onReplaced: (engine: Engine, mode: WeightMode) => void
   readonly onProgress: (progress: LoadProgress) => void
   readonly signal: AbortSignal
 }
-
-const costsOf = new WeakMap<Manifest, ModelCosts>()
 
 /**
  * Null where the plan gives the device nothing.
@@ -71,29 +68,16 @@ export function partOf(
   const stage = plan.stages[index]
   if (!stage) return null
   const spans = spansOf(plan, index, manifest.layers)
-  const hold = runsOf(stage.hold ?? [])
-  const key = JSON.stringify([spans, hold, engine, mode, threads, memoryBudget])
-  return { key, stage, starter: index === 0, spans, hold }
-}
-
-/** Consecutive layers as spans. */
-function runsOf(layers: readonly number[]): Span[] {
-  const runs: Span[] = []
-  for (const layer of layers) {
-    const last = runs.at(-1)
-    if (last?.to === layer) runs[runs.length - 1] = { ...last, to: layer + 1 }
-    else runs.push({ from: layer, to: layer + 1, embed: false, head: false })
-  }
-  return runs
+  const key = JSON.stringify([spans, engine, mode, threads, memoryBudget])
+  return { key, stage, starter: index === 0, spans }
 }
 
 /** Frees what nobody else needs. */
 export async function releasePart(
-  { engine, layouts }: LoadedPart,
+  { engine, layout }: LoadedPart,
   others: Iterable<LoadedPart>,
 ): Promise<void> {
-  if ([...others].some((other) => other.engine === engine))
-    for (const layout of layouts) await engine.unload(layout)
+  if ([...others].some((other) => other.engine === engine)) await engine.unload(layout)
   else await engine.release()
 }
 
@@ -109,8 +93,7 @@ export async function loadPart(
   context: LoadContext,
 ): Promise<LoadedPart> {
   const { manifest } = options
-  const costs = costsOf.get(manifest) ?? modelCosts(manifest)
-  costsOf.set(manifest, costs)
+  const costs = modelCosts(manifest)
   const { stage } = wanted
   const rows = costs.rowBytes.slice(stage.from, stage.to)
   const rowBytes = rows.reduce((sum, bytes) => sum + bytes, 0)
@@ -131,18 +114,17 @@ export async function loadPart(
     const load = async (): Promise<Loaded> => {
       const base = loaded.find(({ report: r }) => r.engine === kind && r.mode === mode)
       const shared = loaded.filter(({ engine }) => engine === base?.engine)
-      const there = kind === 'wasm' ? shared.flatMap((part) => part.loaded) : []
+      const resting = context.overlap.in(base?.engine)
+      const own = shared.flatMap((part) => part.spans)
+      const there = kind === 'wasm' ? [...own, ...resting] : []
       const free = options.memoryBudget - heldBytes(loaded)
       const bytes = addedBytes(manifest, mode, wanted.spans, there)
       if (loaded.length > 0 && bytes > free) {
-        await makeRoom()
+        if (resting.length > 0) await context.overlap.drop()
+        else await makeRoom()
         return load()
       }
-      const most = free - rowBytes * LEAST_ROWS
-      const isRoom =
-        addedBytes(manifest, mode, [...wanted.spans, ...wanted.hold], there) <= most
-      const hold = isRoom ? wanted.hold : []
-      const choice = { kind, mode, hold, engine: base?.engine ?? null }
+      const choice = { kind, mode, engine: base?.engine ?? null }
       const found = await loadLayouts(parts, options, wanted.spans, context, choice)
       if (kind === 'wasm' || choice.engine) return found
       return {
@@ -151,14 +133,12 @@ export async function loadPart(
       }
     }
     try {
-      const { engine, layouts, spans, figures } = await load().catch(
-        async (error: unknown) => {
-          const full = error instanceof StageError && error.code === 'out-of-memory'
-          if (!full || loaded.length === 0) throw error
-          await makeRoom()
-          return load()
-        },
-      )
+      const { engine, layout, figures } = await load().catch(async (error: unknown) => {
+        const full = error instanceof StageError && error.code === 'out-of-memory'
+        if (!full || loaded.length === 0) throw error
+        await makeRoom()
+        return load()
+      })
       const speed = new Speed(manifest, wanted.spans)
       const measured = loaded.find((part) => part.engine === engine)?.speed.msPerLayer
       const report: PrepareReport = {
@@ -170,7 +150,8 @@ export async function loadPart(
         memory: engine.memory(),
         fallback,
       }
-      return { key: wanted.key, engine, layouts, loaded: spans, report, rowBytes, speed }
+      const { key, spans } = wanted
+      return { key, engine, layout, spans, report, rowBytes, speed }
     } catch (error) {
       if (context.signal.aborted || kind === 'wasm') throw error
       fallback = `The model runs on the processor, not on the graphics chip: ${sentence(error)}`

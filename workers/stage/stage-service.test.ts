@@ -1,89 +1,15 @@
 /** The whole stage, three of them over message ports, with the WASM runtime and a real cut. */
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterAll, describe, expect, it } from 'vitest'
-import { cutModel } from '../../model-split/cut/cut.ts'
-import type { Manifest } from '../../model-split/manifest.ts'
-import { openSource } from '../../model-split/source/open.ts'
-import { systemClock } from '../ring/clock.ts'
+import { describe, expect, it } from 'vitest'
 import { GREEDY, type AnswerEvent, type RingPlan } from '../ring/types.ts'
-import type { OpenOptions, StageStats } from './api.ts'
-import { createWasmEngine } from './engine-wasm.ts'
-import type { StageParts } from './load-layouts.ts'
+import type { StageStats } from './api.ts'
 import { StageService } from './stage-service.ts'
-import { StageError, type Engine, type ShardReader } from './types.ts'
-import { nodeRuntime } from './testing/node-runtime.ts'
-
-const FIXTURES = join(import.meta.dirname, '../../../shared/fixtures')
-const runtime = await nodeRuntime()
-const out = await mkdtemp(join(tmpdir(), 'service-'))
-afterAll(() => rm(out, { recursive: true }))
-
-async function cut(name: string): Promise<{ manifest: Manifest; reader: ShardReader }> {
-  const source = await openSource(join(FIXTURES, name))
-  const folder = join(out, name)
-  try {
-    const { manifest } = await cutModel(source, folder, {})
-    const read = async (path: string) =>
-      new Uint8Array(await readFile(join(folder, path)))
-    return {
-      manifest,
-      reader: { file: read, shard: (sha256) => read(`shards/${sha256}.bin`) },
-    }
-  } finally {
-    await source.close()
-  }
-}
+import { cut, FIXTURES, nothing, options, parts, plan } from './testing/service-tools.ts'
+import { StageError } from './types.ts'
 
 const residual = await cut('llama-value-residual')
 const quantised = await cut('llama-q4-sym')
-
-interface Fake {
-  readonly parts: StageParts
-  readonly engines: Engine[]
-  readonly released: Engine[]
-}
-
-function parts(reader: ShardReader, change: Partial<StageParts> = {}): Fake {
-  const engines: Engine[] = []
-  const released: Engine[] = []
-  const made: StageParts = {
-    clock: systemClock,
-    engine() {
-      const engine = createWasmEngine({ runtime })
-      const release = engine.release.bind(engine)
-      engine.release = () => {
-        released.push(engine)
-        return release()
-      }
-      engines.push(engine)
-      return Promise.resolve(engine)
-    },
-    webgpuMissing: () => Promise.resolve('This browser has no WebGPU.'),
-    reader: () => Promise.resolve(reader),
-    ...change,
-  }
-  return { parts: made, engines, released }
-}
-
-function plan(number: number, ...stages: [string, number, number][]): RingPlan {
-  return {
-    epoch: { term: 1, number },
-    stages: stages.map(([device, from, to]) => ({ device, from, to })),
-  }
-}
-
-const options = (manifest: Manifest, self: string): OpenOptions => ({
-  url: 'http://localhost/model/',
-  manifest,
-  self,
-  memoryBudget: 1e9,
-  engine: 'auto',
-  mode: 'auto',
-  threads: 1,
-})
-const nothing = () => undefined
 
 describe('three stages', () => {
   it('give the tokens of the uncut model, also where the plan changes on the way', async () => {
@@ -285,20 +211,9 @@ describe('preparing', () => {
     expect(engines).toHaveLength(1)
     const weights = () => engines[0]?.memory().weights ?? 0
     const before = weights()
-    const stage = { device: 'a', from: 1, to: layers - 1 }
-    const report = await service.prepare(
-      {
-        epoch: { term: 1, number: 3 },
-        stages: [
-          { device: 'b', from: 0, to: 1 },
-          { ...stage, hold: [0, layers - 1] },
-          { device: 'c', from: layers - 1, to: layers },
-        ],
-      },
-      nothing,
-      null,
-    )
-    // Beside the running plan, in its engine; the overlap as well.
+    const more = plan(3, ['b', 0, 1], ['a', 1, layers])
+    const report = await service.prepare(more, nothing, null)
+    // Beside the running plan, in its engine.
     expect(engines).toHaveLength(1)
     expect(weights()).toBeGreaterThan(before)
     expect(report.memory.weights).toBe(weights())

@@ -9,6 +9,7 @@ import type { AnswerEvent, Ask, Epoch, RingPlan } from '../ring/types.ts'
 import type { OpenOptions, PrepareReport, StageApi, StageStats } from './api.ts'
 import type { StageParts } from './load-layouts.ts'
 import { loadPart, partOf, releasePart, type LoadedPart } from './load-part.ts'
+import { OverlapLayers } from './overlap-layers.ts'
 import { Mutex } from './stage-errors.ts'
 import { StageError, type Engine, type LoadProgress, type WeightMode } from './types.ts'
 import { addedBytes } from './weight-modes.ts'
@@ -41,20 +42,24 @@ export class StageService implements StageApi {
   readonly #broken = new WeakSet<LoadedPart>()
   /** Also of a plan that answers have not all left yet. */
   readonly #loaded = new Set<LoadedPart>()
+  readonly #overlap: OverlapLayers
   #open: Open | null = null
   #active: Prepared | null = null
   #next: Prepared | null = null
   #loading = new AbortController()
+  #holding = new AbortController()
   #cancelStats: (() => void) | null = null
 
   constructor(parts: StageParts) {
     this.#parts = parts
     this.#clock = parts.clock
     this.#links = new Links(parts.clock)
+    this.#overlap = new OverlapLayers(parts)
   }
 
   open(options: OpenOptions): Promise<void> {
     this.#loading.abort()
+    this.#holding.abort()
     return this.#work.run(async () => {
       await this.#shut()
       const { self, manifest } = options
@@ -76,6 +81,7 @@ export class StageService implements StageApi {
   setMemoryBudget(bytes: number): Promise<void> {
     const { options, ring } = this.#opened()
     this.#open = { options: { ...options, memoryBudget: bytes }, ring }
+    this.#shed()
     return Promise.resolve()
   }
 
@@ -86,6 +92,7 @@ export class StageService implements StageApi {
   ): Promise<PrepareReport> {
     // What an older call still loads is not wanted any more.
     this.#loading.abort()
+    this.#holding.abort()
     const loading = new AbortController()
     this.#loading = loading
     return this.#work.run(async () => {
@@ -111,6 +118,7 @@ export class StageService implements StageApi {
       const sound = [...this.#loaded].filter((part) => !this.#broken.has(part))
       const part = await loadPart(this.#parts, open.options, wanted, {
         loaded: sound.sort((a, b) => Number(b === running) - Number(a === running)),
+        overlap: this.#overlap,
         makeRoom: () => this.#dropActive(),
         onReplaced: (engine, mode) => this.#wasReplaced(engine, mode),
         onProgress,
@@ -137,6 +145,21 @@ export class StageService implements StageApi {
     // The ring tells when the plan before has ended.
     ring.activate(next.plan, next.part && this.#lend(next.part, options))
     return Promise.resolve()
+  }
+
+  hold(layers: readonly number[]): Promise<void> {
+    this.#holding.abort()
+    const { signal } = (this.#holding = new AbortController())
+    return this.#work.run(async () => {
+      const { options } = this.#opened()
+      const part = this.#active?.part
+      if (!part || this.#next || signal.aborted) return
+      try {
+        await this.#overlap.hold(layers, part, options, signal)
+      } finally {
+        this.#tellStats()
+      }
+    })
   }
 
   // Not async: a channel's handlers must be there before its first message is.
@@ -176,6 +199,7 @@ export class StageService implements StageApi {
 
   close(): Promise<void> {
     this.#loading.abort()
+    this.#holding.abort()
     return this.#work.run(async () => {
       await this.#shut()
       this.#links.close()
@@ -200,10 +224,9 @@ export class StageService implements StageApi {
 
   /** What the ring needs to know of a part. */
   #lend(part: LoadedPart, { memoryBudget, manifest }: OpenOptions): Part {
-    const { engine, rowBytes, layouts, loaded, report } = part
-    const [layout = 0] = layouts
-    // By itself; the plan before may hold more for a while.
-    const free = memoryBudget - addedBytes(manifest, report.mode, loaded, [])
+    const { engine, rowBytes, layout, spans, report } = part
+    // By itself; the plan before may hold more for a while, and overlap layers give way.
+    const free = memoryBudget - addedBytes(manifest, report.mode, spans, [])
     const cacheBudget = Math.max(LEAST_CACHE_BYTES, free)
     const context = rowBytes > 0 ? Math.floor(cacheBudget / rowBytes) : Infinity
     return {
@@ -237,6 +260,7 @@ export class StageService implements StageApi {
 
   /** The graphics chip of some parts was lost, and the processor runs them now. */
   #wasReplaced(engine: Engine, mode: WeightMode): void {
+    if (this.#overlap.in(engine).length > 0) this.#overlap.forget()
     for (const part of this.#loaded) {
       if (part.engine !== engine) continue
       const { kind } = engine
@@ -248,8 +272,20 @@ export class StageService implements StageApi {
 
   async #release(part: LoadedPart): Promise<void> {
     if (!this.#loaded.delete(part)) return
+    const isLast = ![...this.#loaded].some(({ engine }) => engine === part.engine)
+    if (isLast && this.#overlap.in(part.engine).length > 0) this.#overlap.forget()
     // A processor that is lost may not even let go.
     await releasePart(part, this.#loaded).catch(() => undefined)
+  }
+
+  /** Overlap layers go first where memory is short. */
+  #shed(): void {
+    const { engine } = this.#active?.part ?? {}
+    const budget = this.#open?.options.memoryBudget ?? 0
+    if (!engine || this.#overlap.in(engine).length === 0) return
+    const { weights, caches } = engine.memory()
+    if (weights + caches <= budget) return
+    void this.#work.run(() => this.#overlap.drop()).then(() => this.#tellStats())
   }
 
   #tellStats(replaced: string | null = null): void {
@@ -268,12 +304,14 @@ export class StageService implements StageApi {
       msPerLayerPrefill: speed.msPerLayerPrefill,
       msStarter: report.msStarter === null ? null : (speed.msStarter ?? report.msStarter),
       memory: engine.memory(),
+      holds: this.#overlap.layers,
       sequences: ring.sequences,
       stepsMs: speed.stepsMs,
       lapMs: ring.lapMs,
       replaced,
     }
     for (const listener of this.#listeners) listener(stats)
+    this.#shed()
   }
 }
 

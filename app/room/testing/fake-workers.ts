@@ -72,6 +72,8 @@ export class FakeStage implements StageApi {
   memoryBudget: number | null = null
   readonly prepared: RingPlan[] = []
   readonly activated: Epoch[] = []
+  /** What was last to be held beside the span. */
+  held: readonly number[] | null = null
   readonly connected = new Map<string, RTCDataChannel | MessagePort>()
   readonly asks: Ask[] = []
   readonly forgotten: number[] = []
@@ -120,6 +122,11 @@ export class FakeStage implements StageApi {
 
   activate(epoch: Epoch): Promise<void> {
     this.activated.push(epoch)
+    return Promise.resolve()
+  }
+
+  hold(layers: readonly number[]): Promise<void> {
+    this.held = layers
     return Promise.resolve()
   }
 

@@ -56,6 +56,7 @@ export const SAMPLES: { readonly [T in Message['type']]: Message & { type: T } }
       msStarter: null,
       slowdown: 1.5,
       lap: { epoch, ms: 31.5 },
+      holds: [2, 3],
       links: [{ device: ID_B, rttMs: 3, bytesPerMs: 2500 }],
       state: { kind: 'fetching', doneBytes: 1, totalBytes: 2 },
       prepared: { epoch, result: 'working' },

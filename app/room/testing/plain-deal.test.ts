@@ -12,6 +12,7 @@ const device = (change: Partial<DealDevice> & { join: number }): DealDevice => (
   msPerLayer: 1,
   msStarter: 0,
   links: [],
+  holds: [],
   ...change,
 })
 const costs = (layers: number) => ({

@@ -17,6 +17,7 @@ export function deviceView(change: Partial<DeviceView> = {}): DeviceView {
     msPerLayerPrefill: null,
     stageMs: null,
     slowdown: 1,
+    holds: [],
     rttMs: null,
     links: [],
     memoryUsed: 0,
