@@ -10,8 +10,6 @@ import { runningIn } from './running.ts'
 
 /** Devices that join one after another are dealt in together, ms. */
 export const JOIN_QUIET_MS = 1000
-/** A device that joins waits at most this long for running answers to end, ms. */
-export const JOIN_WAIT_MS = 20_000
 /** A better plan makes tokens come sooner by this share. */
 export const TUNE_GAIN = 0.1
 
@@ -25,7 +23,6 @@ export function improve(
 ): Decision {
   const { now, facts } = situation
   const old = serving.stages
-  const running = runningIn(situation)
   const joined = dealt.stages
     .map(({ device }) => device)
     .filter((device) => !old.some((stage) => stage.device === device))
@@ -45,8 +42,7 @@ export function improve(
     const names = [...joined].sort().join()
     const wanted =
       memory.wanted?.devices === names ? memory.wanted : { since: now, devices: names }
-    const waited = now - wanted.since
-    if (waited < JOIN_QUIET_MS || (running > 0 && waited < JOIN_WAIT_MS))
+    if (now - wanted.since < JOIN_QUIET_MS)
       return { event: null, memory: { ...memory, wanted } }
     return planned(situation, dealt.stages, dealt, memory, cameWords(situation, joined))
   }
