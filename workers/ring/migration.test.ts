@@ -246,6 +246,53 @@ describe('the starter moves', () => {
   })
 })
 
+describe('a plan ends on all its devices', () => {
+  it('also where what its starter says is lost with a link', async () => {
+    const { room: made } = await room(MODEL, FIRST)
+    made.ask('e', question(1, prompt(20)))
+    await made.run()
+    await ahead(made, SECOND, FIRST)
+    made.serve(SECOND, ['a', 'b', 'd', 'e'])
+    made.cut('a', 'c')
+    made.connect('a', 'c')
+    await made.run()
+    made.serve(SECOND, ['c'])
+    await rest(made)
+    expect(made.ended).toBe(3)
+  })
+
+  it('also where its starter vanishes before it says so', async () => {
+    const { room: made } = await room(MODEL, FIRST)
+    const answer = made.ask('e', question(1, prompt(20), { maxTokens: 40 }))
+    await made.run(() => answer.tokens.length > 4)
+    await made.prepare(ELSEWHERE, FIRST)
+    made.serve(ELSEWHERE, ['b', 'c', 'd', 'e'])
+    made.remove('a')
+    const before = made.ended
+    await rest(made)
+    expect(made.ended - before).toBe(2)
+    expect(answer.tokens).toHaveLength(40)
+  })
+
+  it('and not before, however long its starter takes to hear of the next one', async () => {
+    const { manifest, room: made } = await room(MODEL, FIRST)
+    const answer = made.ask('e', question(1, prompt(20), { maxTokens: 120 }))
+    await made.run(() => answer.tokens.length > 4)
+    await ahead(made, SECOND, FIRST)
+    made.serve(SECOND, ['b', 'c', 'd', 'e'])
+    for (let second = 0; second < 90; second++) {
+      for (let i = 0; i < 4; i++) await made.step()
+      made.clock.move(1000)
+    }
+    expect(answer.end).toBeNull()
+    expect(made.ended).toBe(0)
+    made.serve(SECOND, ['a'])
+    await rest(made)
+    expect(answer.tokens).toEqual(await reference(manifest, prompt(20), 120, GREEDY))
+    expect(made.ended).toBe(3)
+  })
+})
+
 describe('faults on the way', () => {
   it('the link between the holders is lost while rows are copied', async () => {
     for (let seed = 1; seed <= 3; seed++) {

@@ -7,6 +7,7 @@ import { Asker } from './asker.ts'
 import type { Clock } from './clock.ts'
 import { Drafter } from './drafts.ts'
 import { compareEpochs } from './epoch.ts'
+import { Farewell } from './farewell.ts'
 import { decodeFrame, encodeFrame, PLAIN, type Frame, type FrameKind } from './frame.ts'
 import { HeldFrames } from './held-frames.ts'
 import { Holding } from './holding.ts'
@@ -14,6 +15,7 @@ import { BULK_LANE } from './link-port.ts'
 import { contextOf, wireRules, type WireRules } from './limits.ts'
 import type { Links } from './links.ts'
 import * as messages from './messages.ts'
+import { Plans } from './plans.ts'
 import type { Scheduler } from './scheduler.ts'
 import {
   isStageOf,
@@ -29,10 +31,6 @@ import type { AnswerEvent, Ask, Epoch, RingPlan } from './types.ts'
 
 export type { Part } from './serving.ts'
 
-/** A plan that is over serves copies for so long after the last one, ms. */
-const LINGER_MS = 3000
-/** The plan before ends at the latest, ms. */
-const PREVIOUS_MS = 60_000
 /** What travels for a plan that is not active yet. */
 const AHEAD: ReadonlySet<FrameKind> = new Set(['kv-ask', 'kv-list', 'kv-want', 'kv'])
 
@@ -63,11 +61,8 @@ export class Ring {
   #holding: Holding | null = null
   #starter: Starter | null = null
   #succession: Succession | null = null
-  #current: Serving | null = null
-  /** Answers may not have gone over yet. */
-  #previous: Serving | null = null
-  /** Prepared. */
-  #next: Serving | null = null
+  readonly #plans: Plans
+  readonly #farewell: Farewell
   readonly #held = new HeldFrames()
   #malformed = 0
   #stale = 0
@@ -76,6 +71,14 @@ export class Ring {
   constructor(options: RingOptions) {
     this.#options = options
     this.#rules = wireRules(options.manifest)
+    this.#plans = new Plans({
+      clock: options.clock,
+      onEnd: (serving) => this.#end(serving),
+      onSettled: () => this.#settled(),
+    })
+    this.#farewell = new Farewell(options.self, (device, frame) =>
+      this.#send(device, frame),
+    )
     const { vocabulary } = options.manifest
     this.#bounds = { vocabulary, context: contextOf(options.manifest) }
     this.#asker = new Asker({
@@ -118,12 +121,12 @@ export class Ring {
    * @param before the plan that serves meanwhile.
    */
   prepare(plan: RingPlan, part: Part | null, before: RingPlan | null): void {
-    this.#next?.copy?.close()
-    this.#next = null
+    this.#plans.prepare(null)
     // Another engine takes over when the plan is activated; it begins without caches.
     if (part && this.#holding && part.engine !== this.#holding.engine) return
-    this.#next = this.#serving(plan, part, before ?? this.#current?.plan ?? null)
-    this.#next.copy?.start()
+    const next = this.#serving(plan, part, before ?? this.#plans.current?.plan ?? null)
+    this.#plans.prepare(next)
+    next.copy?.start()
     this.#replayHeld()
   }
 
@@ -135,10 +138,10 @@ export class Ring {
   activate(plan: RingPlan, part: Part | null): void {
     const { manifest } = this.#options
     const { engine } = part ?? {}
-    const before = this.#next?.before ?? this.#current?.plan ?? null
-    const next = this.#next
-    this.#next = null
-    this.#endPrevious()
+    const plans = this.#plans
+    const next = plans.takeNext()
+    const before = next?.before ?? plans.current?.plan ?? null
+    plans.endPrevious()
     const lost = engine && engine !== this.#holding?.engine ? this.#drop() : []
     const isPrepared =
       next !== null &&
@@ -149,14 +152,9 @@ export class Ring {
     if (!isPrepared) serving.copy?.start()
     serving.copy?.finish()
     if (serving.node) this.#holding?.node.serve(serving.node)
-    this.#previous = this.#current
-    this.#current = serving
+    plans.serve(serving)
     this.#lead(serving, contextOf(manifest))
-    if (this.#previous) {
-      this.#linger(this.#previous, PREVIOUS_MS)
-      if (!this.#reaches(this.#previous)) this.#starter?.ended(this.#previous.plan.epoch)
-      if (this.#previous.isOver) this.#over(this.#previous)
-    }
+    this.#checkPrevious()
     for (const [sequence, attempt] of lost) this.#refuse(serving, sequence, attempt, 0)
     this.#replayHeld()
     this.#asker.resume()
@@ -164,10 +162,9 @@ export class Ring {
 
   /** Serves no plan; answers wait for the next one. */
   deactivate(): void {
-    const active = this.#current
-    this.#next?.copy?.close()
-    this.#next = null
-    this.#endPrevious()
+    const active = this.#plans.current
+    this.#plans.prepare(null)
+    this.#plans.endPrevious()
     this.#drop()
     if (active) this.#asker.lost()
   }
@@ -247,7 +244,7 @@ export class Ring {
       },
       forget: (sequence: number) => {
         this.#holding?.node.forget(sequence)
-        const { routes, plan } = this.#current ?? {}
+        const { routes, plan } = this.#plans.current ?? {}
         if (routes && plan && routes.next !== self)
           this.#send(routes.next, {
             ...PLAIN,
@@ -273,44 +270,28 @@ export class Ring {
   /** As the starter of the plan before: all sequences have gone over. */
   #moved(): void {
     const { self } = this.#options
-    const next = this.#current && starterOf(this.#current.plan)
-    const moved = { ...PLAIN, kind: 'moved', sequence: 0 } as const
-    if (this.#current && next !== null && next !== self)
-      this.#send(next, { ...moved, epoch: this.#current.plan.epoch })
-    const { routes, plan } = this.#previous ?? {}
-    if (routes && plan && routes.next !== self)
-      this.#send(routes.next, { ...moved, epoch: plan.epoch })
-    if (this.#previous) this.#over(this.#previous)
-  }
-
-  /** Nothing is fed under the plan any more; others may still copy caches from here. */
-  #over(serving: Serving): void {
-    serving.isOver = true
-    if (serving === this.#previous) this.#linger(serving, LINGER_MS)
-  }
-
-  #linger(serving: Serving, ms: number): void {
-    serving.cancelTimer()
-    serving.cancelTimer = this.#options.clock.after(ms, () => {
-      if (serving === this.#previous) this.#endPrevious()
-    })
-  }
-
-  #endPrevious(): void {
-    const previous = this.#previous
-    this.#previous = null
+    const { current, previous } = this.#plans
+    const next = current && starterOf(current.plan)
+    if (current && next !== null && next !== self) {
+      const { epoch } = current.plan
+      this.#send(next, { ...PLAIN, kind: 'moved', epoch, sequence: 0 })
+    }
     if (!previous) return
-    this.#end(previous)
+    this.#farewell.tell(previous.plan)
+    this.#plans.over(previous)
+  }
+
+  #settled(): void {
     if (this.#starter?.isOver) {
       this.#starter.close()
       this.#starter = null
     }
+    const { current, next } = this.#plans
     // The last plan that ran something here.
-    if (this.#current && !this.#current.part && !this.#next?.part) this.#release()
+    if (current && !current.part && !next?.part) this.#release()
   }
 
-  #end({ cancelTimer, copy, part, plan }: Serving): void {
-    cancelTimer()
+  #end({ copy, part, plan }: Serving): void {
     copy?.close()
     this.#holding?.node.end(plan.epoch)
     this.#starter?.ended(plan.epoch)
@@ -324,9 +305,9 @@ export class Ring {
     this.#starter = null
     this.#succession?.close()
     this.#succession = null
-    const current = this.#current
-    this.#current = null
-    if (current) this.#end(current)
+    const { plan } = this.#plans.current ?? {}
+    if (plan && starterOf(plan) === this.#options.self) this.#farewell.tell(plan)
+    this.#plans.endCurrent()
     this.#release()
     return lost
   }
@@ -336,16 +317,10 @@ export class Ring {
     this.#holding = null
   }
 
-  /** Whether all stages of a plan can be reached, as its frames need. */
-  #reaches({ plan }: Serving): boolean {
-    const { self, links } = this.#options
-    return plan.stages.every(({ device }) => device === self || links.has(device))
-  }
-
   #toStarter(
     part: Pick<Frame, 'kind' | 'sequence'> & { readonly payload?: Uint8Array },
   ): boolean {
-    const { plan } = this.#current ?? {}
+    const { plan } = this.#plans.current ?? {}
     const starter = starterOf(plan)
     if (!plan || starter === null) return false
     return this.#send(starter, { ...PLAIN, ...part, epoch: plan.epoch })
@@ -372,12 +347,10 @@ export class Ring {
   #dispatch(device: string, frame: Frame): void {
     if (this.#closed) return
     const { epoch, kind } = frame
-    const is = (serving: Serving | null): serving is Serving =>
-      serving !== null && compareEpochs(epoch, serving.plan.epoch) === 0
-    const known = [this.#current, this.#previous].find(is)
-    const active = this.#current
+    const active = this.#plans.current
+    const ahead = AHEAD.has(kind) ? this.#plans.prepared(epoch) : null
+    const known = this.#plans.served(epoch) ?? ahead
     if (known) this.#serve(known, device, frame)
-    else if (is(this.#next) && AHEAD.has(kind)) this.#serve(this.#next, device, frame)
     else if (!active || compareEpochs(epoch, active.plan.epoch) > 0)
       this.#held.add(device, frame)
     else this.#tooLate(active, device, frame)
@@ -455,12 +428,9 @@ export class Ring {
         }
         return
       case 'moved':
-        if (serving === this.#current && device === this.#succession?.device)
+        if (serving === this.#plans.current && device === this.#succession?.device)
           this.#succession.end()
-        else if (routes && device === routes.previous) {
-          if (!routes.lastStage) this.#send(routes.next, frame)
-          this.#over(serving)
-        }
+        else if (device === starterOf(plan)) this.#plans.over(serving)
         return
       case 'state': {
         const isDue = device === this.#succession?.device
@@ -470,11 +440,11 @@ export class Ring {
         return
       }
       case 'kv-ask':
-        this.#copying(serving)
+        this.#plans.copying(serving)
         source?.list(plan, device)
         return
       case 'kv-want':
-        this.#copying(serving)
+        this.#plans.copying(serving)
         void source?.give(plan, device, frame)
         return
       case 'kv-list': {
@@ -488,12 +458,6 @@ export class Ring {
     }
   }
 
-  /** A plan's new holders copy from here: what was before it is needed yet. */
-  #copying(serving: Serving): void {
-    const previous = this.#previous
-    if (serving === this.#current && previous?.isOver) this.#linger(previous, LINGER_MS)
-  }
-
   #replayHeld(): void {
     for (const { device, frame } of this.#held.take()) this.#dispatch(device, frame)
   }
@@ -501,23 +465,38 @@ export class Ring {
   #awake(): void {
     // What one end sends keeps both radios awake.
     const { self, links } = this.#options
-    const after = [...(this.#current?.neighbours ?? [])].filter((device) => device > self)
+    const after = [...(this.#plans.current?.neighbours ?? [])].filter(
+      (device) => device > self,
+    )
     if (after.length > 0) links.keepAwake(new Set(after))
   }
 
   #up(device: string): void {
-    if (this.#current?.neighbours.has(device)) this.#holding?.node.report()
-    if (device === starterOf(this.#current?.plan)) this.#asker.resume()
+    const { current } = this.#plans
+    if (current?.neighbours.has(device)) this.#holding?.node.report()
+    this.#farewell.up(device)
+    if (device === starterOf(current?.plan)) this.#asker.resume()
   }
 
   #down(device: string): void {
     this.#starter?.left(device)
-    for (const serving of [this.#current, this.#previous, this.#next])
-      serving?.copy?.down(device)
-    if (this.#previous && !this.#reaches(this.#previous))
-      this.#starter?.ended(this.#previous.plan.epoch)
+    for (const { copy } of this.#plans.all) copy?.down(device)
+    this.#checkPrevious()
     if (device === this.#succession?.device) this.#succession.end()
-    if (device === starterOf(this.#current?.plan)) this.#asker.lost()
+    if (device === starterOf(this.#plans.current?.plan)) this.#asker.lost()
+  }
+
+  /** Whether the plan before can still be fed. */
+  #checkPrevious(): void {
+    const { self, links } = this.#options
+    const { previous } = this.#plans
+    if (!previous) return
+    const { plan } = previous
+    const isThere = (device: string) => device === self || links.has(device)
+    if (!plan.stages.every(({ device }) => isThere(device)))
+      this.#starter?.ended(plan.epoch)
+    const starter = starterOf(plan)
+    if (starter !== null && !isThere(starter)) this.#plans.over(previous)
   }
 }
 

@@ -34,7 +34,6 @@ export interface Serving {
   readonly neighbours: ReadonlySet<string>
   /** Nothing is fed under it any more. */
   isOver: boolean
-  cancelTimer: () => void
 }
 
 /** @throws Error where the plan does not fit the model. */
@@ -65,7 +64,6 @@ export function servingOf(
     node: routes && part ? { routes, layout, cacheBudget, copy } : null,
     neighbours: neighboursOf(routes),
     isOver: false,
-    cancelTimer: () => undefined,
   }
 }
 
