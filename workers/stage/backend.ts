@@ -2,6 +2,7 @@
 import type { LinkedSpan } from '../../model-split/link/link.ts'
 import type { Cache, Manifest } from '../../model-split/manifest.ts'
 import type { Span } from '../../model-split/span.ts'
+import type { Batch } from './batch.ts'
 import type { RunSize } from './tensors.ts'
 import type { EngineKind, TensorData, WeightMode } from './types.ts'
 import type { WeightFile } from './weights.ts'
@@ -25,6 +26,8 @@ export interface Backend<Kept extends LayerCaches> {
    * session can only have weights of its own.
    */
   share?(weights: ReadonlyMap<string, TensorData>): SharedTables
+  /** For runs side by side; null or absent: that saves nothing. */
+  batch?(mode: WeightMode, runs: number): Batch | null
   /** Of one sequence in a layer that has these caches; no rows yet. */
   caches(caches: readonly Cache[]): Kept
   /** Frees what outlives the sessions. */
@@ -52,6 +55,8 @@ export interface RunRequest<Kept> {
   /** Caches of the layers, in order; of at least `size.past` rows. The run adds its own. */
   readonly kept: readonly Kept[]
   readonly size: RunSize
+  /** Null: it runs by itself. */
+  readonly batch: Batch | null
 }
 
 export interface BackendSession<Kept> {

@@ -11,6 +11,7 @@ import {
   Chain,
   equal,
   linksOf,
+  newRows,
   near,
   promptOf,
   refused,
@@ -131,6 +132,58 @@ export function engineChecks(options: SuiteOptions): EngineCheck[] {
         }
       equal(ids[0]?.slice(5).join(), alone[0]?.join(), 'tokens of the first sequence')
       equal(ids[1]?.slice(7).join(), alone[1]?.join(), 'tokens of the second sequence')
+    }),
+    check('steps that run together give what each gives alone', ring, async (chain) => {
+      const prompts = [3, 9, 5, 1, 6, 4].map((length, i) =>
+        promptOf(manifest, length).map((id) => (id + i) % manifest.vocabulary),
+      )
+      const lengths = [1, 1, manifest.logits.rows === 'all' ? 3 : 1, 1, 1, 1]
+      const stepsFrom = (first: number) =>
+        prompts.map((prompt, i) => {
+          const length = lengths[i] ?? 1
+          const ids = promptOf(manifest, length)
+          return newRows(first + i, prompt.length, ids, length > 1)
+        })
+      for (const first of [1, 11])
+        for (const [i, prompt] of prompts.entries())
+          await chain.logits(first + i, 0, prompt)
+      const alone: TensorData[] = []
+      for (const { sequence, position, ids, everyRow } of stepsFrom(1))
+        alone.push(await chain.logits(sequence, position, ids, everyRow))
+      const together = await chain.together(stepsFrom(11))
+      for (const [i, logits] of alone.entries()) {
+        const other = together[i]
+        if (!other) throw new Error('no logits')
+        near(other, logits, 0)
+      }
+    }),
+    check('of steps that run together one may fail', [whole], async (chain, engine) => {
+      const prompts = [4, 4, 4].map((length) => promptOf(manifest, length))
+      for (const [i, prompt] of prompts.entries()) await chain.logits(1 + i, 0, prompt)
+      const [wanted] = prompts
+      const right = await chain.logits(9, 0, [...(wanted ?? []), 5])
+      const steps = [1, 2, 3].map((sequence) => ({
+        ...{ layout: 1, span: 0, sequence, position: 4, rows: 1 },
+        ...{ ids: [5], inputs: new Map<string, TensorData>() },
+      }))
+      const wrong = [
+        { code: 'gap', change: { position: 6 } },
+        { code: 'bad-input', change: { ids: [manifest.vocabulary] } },
+        { code: 'bad-input', change: { ids: [] } },
+      ] as const
+      for (const { code, change } of wrong) {
+        const all = steps.map((step, i) => (i === 1 ? { ...step, ...change } : step))
+        const [one, two, three] = engine.runTogether(all)
+        await refused(code, () => two ?? Promise.resolve())
+        for (const outputs of [await one, await three]) {
+          const logits = outputs?.get(manifest.logits.name)
+          if (!logits) throw new Error('no logits')
+          near(logits, right, ownTolerance)
+        }
+        if (canTruncate(manifest))
+          for (const sequence of [1, 3]) engine.truncate(sequence, 4)
+        else return
+      }
     }),
     check(
       'a long answer is the same at once and after its cache has grown',

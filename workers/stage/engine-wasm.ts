@@ -1,6 +1,7 @@
 /** The engine for every browser: ONNX Runtime's WASM kernels, caches in the WASM heap. */
 import type { LinkedSpan } from '../../model-split/link/link.ts'
 import type { Backend, BackendSession, RunRequest, SharedTables } from './backend.ts'
+import { Batch } from './batch.ts'
 import { layerByLayer } from './divide.ts'
 import { StageEngine, type EngineOptions } from './engine.ts'
 import { HeapCaches } from './heap-caches.ts'
@@ -61,6 +62,7 @@ function wasmBackend({ runtime }: WasmOptions): Backend<HeapCaches> {
       tensorsOf.set(tables, tensors)
       return tables
     },
+    batch: (mode, runs) => (mode === 'lean' ? new Batch(runs, queue) : null),
     caches: (caches) => new HeapCaches(runtime, caches),
     close: () => Promise.resolve(),
   }
@@ -70,7 +72,7 @@ function wasmSession(
   runtime: HeapModule,
   queue: Mutex,
   { model, caches, outputs, logits }: LinkedSpan,
-  session: Pick<HeapSession, 'run' | 'release' | 'weights'>,
+  session: HeapSession | LeanSession,
   tables: NamedTensors,
 ): BackendSession<HeapCaches> {
   const given = logits === null ? outputs : [...outputs, logits]
@@ -80,6 +82,7 @@ function wasmSession(
     inputs: fed,
     kept,
     size,
+    batch,
   }: RunRequest<HeapCaches>): Promise<Map<string, TensorData>> => {
     const passing: HeapTensor[] = []
     try {
@@ -93,7 +96,7 @@ function wasmSession(
       }
       const wanted = new Map(kept.flatMap((each) => each.targets(inPlace)))
       for (const name of given) wanted.set(name, null)
-      const results = await session.run(inputs, wanted)
+      const results = await session.run(inputs, wanted, batch)
       for (const each of kept) each.after(results)
       const found = new Map<string, TensorData>()
       for (const name of given) {
@@ -109,7 +112,8 @@ function wasmSession(
   }
   return {
     weights: session.weights,
-    run: (request) => queue.run(() => run(request)),
+    // The runs of a batch wait for one another, and take turns at the runtime by themselves.
+    run: (request) => (request.batch ? run(request) : queue.run(() => run(request))),
     release: () =>
       queue.run(() => {
         session.release()

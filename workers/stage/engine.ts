@@ -3,6 +3,7 @@ import type { LinkedSpan } from '../../model-split/link/link.ts'
 import type { Manifest } from '../../model-split/manifest.ts'
 import { outputsOf, type Span } from '../../model-split/span.ts'
 import type { Backend, LayerCaches } from './backend.ts'
+import type { Batch } from './batch.ts'
 import { checkRows, copiesRows } from './moved-rows.ts'
 import { PartStore, type Part } from './parts.ts'
 import { Sequences } from './sequences.ts'
@@ -101,6 +102,29 @@ export class StageEngine<Kept extends LayerCaches> implements Engine {
     return this.#work.run(() => this.#run(step))
   }
 
+  get batches(): boolean {
+    return this.#batch(1) !== null
+  }
+
+  runTogether(steps: readonly Step[]): Promise<Map<string, TensorData>>[] {
+    const batch = isBatch(steps) ? this.#batch(steps.length) : null
+    if (!batch) return steps.map((step) => this.run(step))
+    const runs = this.#work.run(() =>
+      Promise.allSettled(
+        steps.map((step) =>
+          this.#run(step, batch).finally(() => {
+            batch.leave()
+          }),
+        ),
+      ),
+    )
+    return steps.map(async (_, i) => {
+      const run = (await runs)[i]
+      if (run?.status === 'fulfilled') return run.value
+      throw asStageError(run?.reason, 'run')
+    })
+  }
+
   length(sequence: number, layout: number): number {
     const layers = this.#layouts.get(layout)?.layers ?? []
     return layers.length > 0 ? this.#least(sequence, layers) : 0
@@ -197,13 +221,17 @@ export class StageEngine<Kept extends LayerCaches> implements Engine {
     for (const { parts } of spans) await this.#store.release(parts)
   }
 
-  async #run(step: Step): Promise<Map<string, TensorData>> {
+  #batch(runs: number): Batch | null {
+    return (this.#model && this.#backend.batch?.(this.#model.mode, runs)) ?? null
+  }
+
+  async #run(step: Step, batch: Batch | null = null): Promise<Map<string, TensorData>> {
     const { manifest, span, size } = this.#check(step)
     const { sequence } = step
     const sequences = this.#sequences
     sequences.begin(sequence)
     try {
-      const known = await this.#runParts(manifest, span, step, size)
+      const known = await this.#runParts(manifest, span, step, { size, batch })
       for (const layer of span.layers)
         sequences.wrote(sequence, layer, size.past + size.rows)
       return pick(known, span.outputs)
@@ -225,7 +253,7 @@ export class StageEngine<Kept extends LayerCaches> implements Engine {
     manifest: Manifest,
     span: LoadedSpan<Kept>,
     { sequence, inputs: given, ids, everyRow }: Step,
-    size: RunSize,
+    { size, batch }: { readonly size: RunSize; readonly batch: Batch | null },
   ): Promise<Map<string, TensorData>> {
     const known = new Map(given)
     const fed = new Map<string, TensorData>()
@@ -237,7 +265,7 @@ export class StageEngine<Kept extends LayerCaches> implements Engine {
       const inputs = inputsFor(manifest, linked, known, { fed, size, narrow })
       const kept = layers.map((layer) => this.#sequences.open(sequence, layer))
       const rows = narrow ? lastRow(size) : size
-      const outputs = await session.run({ inputs, kept, size: rows })
+      const outputs = await session.run({ inputs, kept, size: rows, batch })
       for (const [name, tensor] of outputs)
         known.set(name, name === linked.logits && !everyRow ? lastOf(tensor) : tensor)
     }
@@ -304,6 +332,16 @@ function loadedSpan<Kept>(
     outputs: span.head ? [...outputs, manifest.logits.name] : outputs,
     layers: parts.flatMap(({ layers }) => layers),
   }
+}
+
+/** Whether steps can run side by side: the same span of different sequences. */
+function isBatch([first, ...others]: readonly Step[]): boolean {
+  const sequences = new Set([first, ...others].map((step) => step?.sequence))
+  return (
+    sequences.size > 1 &&
+    sequences.size === 1 + others.length &&
+    others.every(({ layout, span }) => layout === first?.layout && span === first.span)
+  )
 }
 
 /** Everything a part reads but its caches. */

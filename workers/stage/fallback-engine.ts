@@ -71,6 +71,16 @@ export class FallbackEngine implements Engine {
     }
   }
 
+  /** The device that may fail computes one after another. */
+  get batches(): boolean {
+    return this.#inner !== this.#options.first && this.#inner.batches
+  }
+
+  runTogether(steps: readonly Step[]): Promise<Map<string, TensorData>>[] {
+    if (this.batches) return this.#inner.runTogether(steps)
+    return steps.map((step) => this.run(step))
+  }
+
   length(sequence: number, layout: number): number {
     return this.#inner.length(sequence, layout)
   }

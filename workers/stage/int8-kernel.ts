@@ -15,6 +15,18 @@ export const SCALE_BYTES = 4 * PANEL
 /** Rows in the body of the inner loop; divides every block size. */
 const UNROLL = 4
 
+/** Rows of x, `xStride` bytes from one to the next, and of y. */
+type Rows = (
+  x: number,
+  w: number,
+  y: number,
+  block: number,
+  blocks: number,
+  panels: number,
+  xStride: number,
+  yStride: number,
+) => void
+
 /** Addresses are byte offsets into the memory; 4-byte aligned. */
 export interface Int8Kernel {
   /** `y[0..16 * panels) = x[0..block * blocks) · w`. */
@@ -26,24 +38,21 @@ export interface Int8Kernel {
     blocks: number,
     panels: number,
   ): void
-  /** Writes a panel out as float32 `[block * blocks, 16]`. */
-  expand(w: number, tile: number, block: number, blocks: number): void
-  /** `y[0..16) = x[0..k) · tile`. */
-  one(x: number, tile: number, y: number, k: number): void
-  /** Two rows of x at once. */
-  two(x: number, x2: number, tile: number, y: number, y2: number, k: number): void
+  /** Each row is what `row` makes of it, bit for bit. */
+  readonly rows2: Rows
+  readonly rows4: Rows
 }
 
 export async function loadInt8Kernel(memory: WebAssembly.Memory): Promise<Int8Kernel> {
-  const code = assemble([row(), expand(), multiply(1), multiply(2)])
+  const code = assemble([row(), rows(2, 4), rows(4, 2)])
   const { instance } = await WebAssembly.instantiate(code, { env: { memory } })
   return instance.exports as unknown as Int8Kernel
 }
 
-/** Four vectors of float32 from 16 int8 at `address + offset`. */
-function quad(address: number, offset: number, half: number): Code[] {
+/** Two vectors of float32 for each 8 int8 from `address + offset` on. */
+function eights(address: number, offset: number, count: number, half: number): Code[] {
   const { v128, i32x4, f32x4 } = op
-  return [0, 8].flatMap((skip) => {
+  return Array.from({ length: count }, (_, i) => 8 * i).flatMap((skip) => {
     const load = [...op.get(address), ...v128.load8x8_s(offset + skip), ...op.tee(half)]
     return [
       [...load, ...i32x4.extend_low_i16x8_s, ...f32x4.convert_i32x4_s],
@@ -55,6 +64,13 @@ function quad(address: number, offset: number, half: number): Code[] {
 const advance = (local: number, bytes: number): Code => [
   ...op.get(local),
   ...op.i32.const(bytes),
+  ...op.i32.add,
+  ...op.set(local),
+]
+
+const add = (local: number, other: number): Code => [
+  ...op.get(local),
+  ...op.get(other),
   ...op.i32.add,
   ...op.set(local),
 ]
@@ -79,7 +95,7 @@ function row() {
     ...op.get(at),
     ...v128.load32_splat(4 * j),
     ...op.set(xk),
-    ...quad(w, PANEL * j, half).flatMap((weights, v) => [
+    ...eights(w, PANEL * j, 2, half).flatMap((weights, v) => [
       ...weights,
       ...op.get(xk),
       ...f32x4.mul,
@@ -135,92 +151,104 @@ function row() {
   return { name: 'row', parameters: 6, locals, body }
 }
 
-function expand() {
-  const [w, tile, block, blocks] = [0, 1, 2, 3]
-  const [k, half] = [4, 5]
-  const scales = VECTORS.map((v) => 6 + v)
-  const { v128 } = op
-  const body = op.repeat(
-    VECTORS.flatMap((v) => [
-      ...op.get(w),
-      ...v128.load(16 * v),
-      ...op.set(scales[v] ?? 0),
-    ]),
-    advance(w, SCALE_BYTES),
-    op.get(block),
-    op.set(k),
-    op.repeat(
-      ...quadStores(w, tile, half, scales),
-      advance(w, PANEL),
-      advance(tile, 4 * PANEL),
-      countDown(k),
-    ),
-    countDown(blocks),
-  )
-  const locals = [TYPE.i32, ...new Array<number>(5).fill(TYPE.v128)]
-  return { name: 'expand', parameters: 4, locals, body }
-}
-
-function quadStores(w: number, tile: number, half: number, scales: readonly number[]) {
-  const [first, second, third, fourth] = quad(w, 0, half)
-  return [first, second, third, fourth].map((weights = [], v): Code => [
-    ...op.get(tile),
-    ...weights,
-    ...op.get(scales[v] ?? 0),
-    ...op.f32x4.mul,
-    ...op.v128.store(16 * v),
-  ])
-}
-
-/** Rows of x with a tile of float32. */
-function multiply(rows: 1 | 2) {
-  const xs = rows === 1 ? [0] : [0, 1]
-  const tile = rows
-  const ys = xs.map((x) => rows + 1 + x)
-  const k = 2 * rows + 1
-  const first = k + 1
-  const [xk, ...rest] = Array.from({ length: 5 + 4 * rows }, (_, i) => first + i)
-  const weights = rest.slice(0, 4)
-  const sums = rest.slice(4)
+/**
+ * Each weight is converted once for all rows. The sums of a block stay in registers, of which
+ * there are 16 at the least; those of all blocks in y.
+ * @param vectors of a panel at a time.
+ */
+function rows(count: 2 | 4, vectors: 2 | 4) {
+  const [x, w, y, block, blocks, panels, xStride, yStride] = [0, 1, 2, 3, 4, 5, 6, 7]
+  const [start, b, k, weight, to] = [8, 9, 10, 11, 12]
+  const each = Array.from({ length: count }, (_, i) => i)
+  const at = each.map((i) => 13 + i)
+  const some = VECTORS.slice(0, vectors)
+  const [half, xk, ...rest] = Array.from(
+    { length: 2 + vectors + count * vectors },
+    (_, i) => 13 + count + i,
+  ) as [number, number, ...number[]]
+  const weights = rest.slice(0, vectors)
+  const partial = (i: number, v: number): number => rest[vectors * (1 + i) + v] ?? 0
   const { f32x4, v128 } = op
-  const step = (j: number): Code => [
-    ...VECTORS.flatMap((v) => [
-      ...op.get(tile),
-      ...v128.load(4 * PANEL * j + 16 * v),
-      ...op.set(weights[v] ?? 0),
-    ]),
-    ...xs.flatMap((x) => [
-      ...op.get(x),
+  /** For each row, with its y in `to`. */
+  const eachTarget = (code: (i: number) => Code): Code => [
+    ...op.get(y),
+    ...op.set(to),
+    ...each.flatMap((i) => [...code(i), ...add(to, yStride)]),
+  ]
+  const step = (j: number, first: number): Code => [
+    ...eights(weight, SCALE_BYTES + PANEL * j + 4 * first, vectors / 2, half).flatMap(
+      (four, v) => [...four, ...op.set(weights[v] ?? 0)],
+    ),
+    ...each.flatMap((i) => [
+      ...op.get(at[i] ?? 0),
       ...v128.load32_splat(4 * j),
-      ...op.set(xk ?? 0),
-      ...VECTORS.flatMap((v) => {
-        const sum = sums[4 * x + v] ?? 0
-        return [
-          ...op.get(xk ?? 0),
-          ...op.get(weights[v] ?? 0),
-          ...f32x4.mul,
-          ...op.get(sum),
-          ...f32x4.add,
-          ...op.set(sum),
-        ]
-      }),
+      ...op.set(xk),
+      ...some.flatMap((v) => [
+        ...op.get(weights[v] ?? 0),
+        ...op.get(xk),
+        ...f32x4.mul,
+        ...op.get(partial(i, v)),
+        ...f32x4.add,
+        ...op.set(partial(i, v)),
+      ]),
     ]),
   ]
-  const body = [
+  const columns = (first: number): Code => [
+    ...each.flatMap((i) => some.flatMap((v) => [...v128.zero, ...op.set(partial(i, v))])),
+    ...op.get(w),
+    ...op.set(weight),
+    ...op.get(start),
+    ...at.flatMap((own) => [...op.tee(own), ...op.get(xStride), ...op.i32.add]),
+    ...op.drop,
+    ...op.get(block),
+    ...op.set(k),
     ...op.repeat(
-      ...Array.from({ length: UNROLL }, (_, j) => step(j)),
-      advance(tile, 4 * PANEL * UNROLL),
-      ...xs.map((x) => advance(x, 4 * UNROLL)),
+      ...Array.from({ length: UNROLL }, (_, j) => step(j, first)),
+      ...at.map((own) => advance(own, 4 * UNROLL)),
+      advance(weight, PANEL * UNROLL),
       countDown(k, UNROLL),
     ),
-    ...ys.flatMap((y, x) =>
-      VECTORS.flatMap((v) => [
-        ...op.get(y),
-        ...op.get(sums[4 * x + v] ?? 0),
-        ...v128.store(16 * v),
-      ]),
+    ...eachTarget((i) =>
+      some.flatMap((v) => {
+        const offset = 16 * (first + v)
+        return [
+          ...op.get(to),
+          ...op.get(w),
+          ...v128.load(offset),
+          ...op.get(partial(i, v)),
+          ...f32x4.mul,
+          ...op.get(to),
+          ...v128.load(offset),
+          ...f32x4.add,
+          ...v128.store(offset),
+        ]
+      }),
     ),
   ]
-  const locals = new Array<number>(5 + 4 * rows).fill(TYPE.v128)
-  return { name: rows === 1 ? 'one' : 'two', parameters: k + 1, locals, body }
+  const body = op.repeat(
+    eachTarget(() =>
+      VECTORS.flatMap((v) => [...op.get(to), ...v128.zero, ...v128.store(16 * v)]),
+    ),
+    op.get(x),
+    op.set(start),
+    op.get(blocks),
+    op.set(b),
+    op.repeat(
+      ...VECTORS.filter((v) => v % vectors === 0).map(columns),
+      op.get(weight),
+      op.i32.const(SCALE_BYTES),
+      op.i32.add,
+      op.set(w),
+      op.get(at[0] ?? 0),
+      op.set(start),
+      countDown(b),
+    ),
+    advance(y, 4 * PANEL),
+    countDown(panels),
+  )
+  const locals = [
+    ...new Array<number>(5 + count).fill(TYPE.i32),
+    ...new Array<number>(2 + vectors + count * vectors).fill(TYPE.v128),
+  ]
+  return { name: `rows${count}`, parameters: 8, locals, body }
 }

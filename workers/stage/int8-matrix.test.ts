@@ -47,7 +47,7 @@ describe('products with an int8 matrix', () => {
         const guard = new Uint8Array(Float32Array.of(1234.5).buffer)
         heap(runtime).set(new Uint8Array(values.buffer), x)
         heap(runtime).set(guard, y + 4 * rows * n)
-        matrix.multiply(x, y, rows)
+        matrix.multiply([{ x, y, rows }])
         const found = new Float32Array(
           heap(runtime).slice(y, y + 4 * (rows * n + 1)).buffer,
         )
@@ -68,6 +68,47 @@ describe('products with an int8 matrix', () => {
         matrix.free()
         runtime._free(x)
         runtime._free(y)
+      }),
+      { numRuns: 40 },
+    )
+  })
+
+  it('do not depend on the rows beside them', async () => {
+    const shapes = fc.record({
+      block: fc.constantFrom(16, 32, 64, 128),
+      blocks: fc.integer({ min: 1, max: 4 }),
+      panels: fc.integer({ min: 1, max: 5 }),
+      rows: fc.integer({ min: 2, max: 40 }),
+      seed: fc.integer({ min: 1, max: 2 ** 31 - 2 }),
+    })
+    await fc.assert(
+      fc.asyncProperty(shapes, async (shape) => {
+        const { rows } = shape
+        const given = source(shape)
+        const { k, n } = given
+        const matrix = await Int8Matrix.open(runtime, given)
+        const values = Float32Array.from({ length: rows * k }, () =>
+          given.random() < 0.1 ? -0 : given.random() - 0.5,
+        )
+        const x = allocate(runtime, 4 * rows * k)
+        heap(runtime).set(new Uint8Array(values.buffer), x)
+        const [atOnce, apart, alone] = [0, 1, 2].map(() =>
+          allocate(runtime, 4 * rows * n),
+        ) as [number, number, number]
+        const each = (y: number) =>
+          Array.from({ length: rows }, (_, row) => ({
+            x: x + 4 * k * row,
+            y: y + 4 * n * row,
+            rows: 1,
+          }))
+        matrix.multiply([{ x, y: atOnce, rows }])
+        matrix.multiply(each(apart))
+        for (const one of each(alone)) matrix.multiply([one])
+        const bits = (y: number) => heap(runtime).slice(y, y + 4 * rows * n)
+        expect(bits(atOnce)).toEqual(bits(alone))
+        expect(bits(apart)).toEqual(bits(alone))
+        matrix.free()
+        for (const address of [x, atOnce, apart, alone]) runtime._free(address)
       }),
       { numRuns: 40 },
     )

@@ -15,18 +15,13 @@ export interface Int8Source {
   readonly scales: Uint8Array
 }
 
-/** What the matrices of one heap share. */
-interface Tools {
-  readonly kernel: Int8Kernel
-  /** Room for one panel as float32, as high as the highest matrix. */
-  tile: { readonly address: number; readonly k: number }
-}
+const kernels = new WeakMap<HeapModule, Promise<Int8Kernel>>()
 
-const tools = new WeakMap<HeapModule, Promise<Tools>>()
-
-async function loadTools(module: HeapModule): Promise<Tools> {
-  const kernel = await loadInt8Kernel(module.memory)
-  return { kernel, tile: { address: 0, k: 0 } }
+/** `y[rows, n] = x[rows, k] · matrix`, float32; addresses in the heap. */
+export interface Rows {
+  readonly x: number
+  readonly y: number
+  readonly rows: number
 }
 
 export class Int8Matrix {
@@ -35,52 +30,96 @@ export class Int8Matrix {
   readonly block: number
   readonly bytes: number
   readonly #module: HeapModule
-  readonly #tools: Tools
+  readonly #kernel: Int8Kernel
   readonly #address: number
 
   /** Copies the weights. @throws RangeError where memory ran out */
   static async open(module: HeapModule, source: Int8Source): Promise<Int8Matrix> {
-    const loading = tools.get(module) ?? loadTools(module)
-    tools.set(module, loading)
+    const loading = kernels.get(module) ?? loadInt8Kernel(module.memory)
+    kernels.set(module, loading)
     return new Int8Matrix(module, await loading, source)
   }
 
-  private constructor(module: HeapModule, tools: Tools, source: Int8Source) {
+  private constructor(module: HeapModule, kernel: Int8Kernel, source: Int8Source) {
     this.#module = module
-    this.#tools = tools
+    this.#kernel = kernel
     this.k = source.k
     this.n = source.n
     this.block = source.block
     this.bytes = (this.n / PANEL) * this.#panelBytes
-    if (tools.tile.k < this.k) {
-      const address = allocate(module, 4 * PANEL * this.k)
-      if (tools.tile.k > 0) module._free(tools.tile.address)
-      tools.tile = { address, k: this.k }
-    }
     this.#address = allocate(module, this.bytes)
     this.#fill(source)
   }
 
-  /** `y[rows, n] = x[rows, k] · matrix`, float32; addresses in the heap. */
-  multiply(x: number, y: number, rows: number): void {
+  /** Each row is what it would be alone, bit for bit. */
+  multiply(all: readonly Rows[]): void {
+    const few = all.filter(({ rows }) => rows < ROWS)
+    for (const one of all) if (one.rows >= ROWS) this.#product(one)
+    while (few.length > 0) {
+      let rows = 0
+      const next = few.findIndex((one) => (rows += one.rows) > ROWS)
+      this.#gather(few.splice(0, next < 0 ? few.length : next))
+    }
+  }
+
+  /** As one product, for which the weights are read and converted once. */
+  #gather(all: readonly Rows[]): void {
+    const [xBytes, yBytes] = [4 * this.k, 4 * this.n]
+    const rows = all.reduce((sum, one) => sum + one.rows, 0)
+    const x = all.length > 1 ? this.#module._malloc(rows * (xBytes + yBytes)) : 0
+    if (x === 0) {
+      for (const one of all) this.#product(one)
+      return
+    }
+    const y = x + rows * xBytes
+    let row = 0
+    for (const one of all) {
+      this.#copy(one.x, x + row * xBytes, one.rows * xBytes)
+      row += one.rows
+    }
+    this.#product({ x, y, rows })
+    row = 0
+    for (const one of all) {
+      this.#copy(y + row * yBytes, one.y, one.rows * yBytes)
+      row += one.rows
+    }
+    this.#module._free(x)
+  }
+
+  #copy(from: number, to: number, bytes: number): void {
+    heap(this.#module).copyWithin(to, from, from + bytes)
+  }
+
+  #product({ x, y, rows }: Rows): void {
+    const panels = this.n / PANEL
+    // Where the weights are read more than once, a panel is in the processor's cache by then.
+    const step = [1, 2, 4].includes(rows) ? panels : 1
+    for (let start = 0; start < rows; start += ROWS)
+      for (let panel = 0; panel < panels; panel += step)
+        this.#panels(x, y, [start, Math.min(rows, start + ROWS)], [panel, step])
+  }
+
+  #panels(
+    x: number,
+    y: number,
+    [start, end]: readonly [number, number],
+    [panel, count]: readonly [number, number],
+  ): void {
     const { k, n, block } = this
-    const { kernel } = this.#tools
-    const tile = this.#tools.tile.address
-    const blocks = k / block
-    if (rows === 1) kernel.row(x, this.#address, y, block, blocks, n / PANEL)
-    else
-      for (let start = 0; start < rows; start += ROWS) {
-        const end = Math.min(rows, start + ROWS)
-        for (let panel = 0; panel < n / PANEL; panel++) {
-          kernel.expand(this.#address + panel * this.#panelBytes, tile, block, blocks)
-          let from = x + 4 * k * start
-          let to = y + 4 * (n * start + PANEL * panel)
-          let row = start
-          for (; row + 1 < end; row += 2, from += 8 * k, to += 8 * n)
-            kernel.two(from, from + 4 * k, tile, to, to + 4 * n, k)
-          if (row < end) kernel.one(from, tile, to, k)
-        }
-      }
+    const kernel = this.#kernel
+    const [xStride, yStride] = [4 * k, 4 * n]
+    const w = this.#address + panel * this.#panelBytes
+    let from = x + start * xStride
+    let to = y + start * yStride + 4 * PANEL * panel
+    for (let left = end - start; left > 0;) {
+      const rows = left >= 4 ? 4 : left >= 2 ? 2 : 1
+      const shape = [block, k / block, count] as const
+      if (rows === 1) kernel.row(from, w, to, ...shape)
+      else kernel[`rows${rows}`](from, w, to, ...shape, xStride, yStride)
+      from += rows * xStride
+      to += rows * yStride
+      left -= rows
+    }
   }
 
   /** Columns as uint8 `q + 128`, and their scales; one after another. */

@@ -4,6 +4,7 @@
  */
 import { valueInfoProto } from '../../model-split/link/wire.ts'
 import type { Dtype } from '../../model-split/manifest.ts'
+import type { Batch, Product } from './batch.ts'
 import type { HeapModule } from './heap-module.ts'
 import {
   createTensor,
@@ -87,10 +88,11 @@ export class LeanSession {
     return sumOf(pieces) + sumOf([...this.#matrices.values()].map(({ bytes }) => bytes))
   }
 
-  /** As `HeapSession.run`. */
+  /** As `HeapSession.run`; in a batch, beside other runs. */
   async run(
     inputs: ReadonlyMap<string, HeapTensor>,
     outputs: ReadonlyMap<string, HeapTensor | null>,
+    batch: Batch | null = null,
   ): Promise<Map<string, HeapTensor>> {
     const known = new Map(inputs)
     const made: [string, HeapTensor][] = []
@@ -106,16 +108,29 @@ export class LeanSession {
     const unused = new Set(made)
     try {
       for (const step of this.#steps) {
-        if (step.session) {
+        const { session } = step
+        if (session) {
           const given = new Map(step.inputs.map((name) => [name, get(name)]))
           const wanted = new Map(
             step.outputs.map((name) => [name, outputs.get(name) ?? null]),
           )
-          for (const [name, tensor] of await step.session.run(given, wanted))
+          const run = () => session.run(given, wanted)
+          for (const [name, tensor] of await (batch ? batch.call(run) : run()))
             add(name, tensor)
         }
-        for (const one of step.operations)
-          add(one.output, this.#compute(one, get(one.input)))
+        const products: Product[] = []
+        for (const one of step.operations) {
+          const matrix = this.#matrices.get(one.matrix)
+          if (!matrix) throw new Error('the session is closed')
+          const input = get(one.input)
+          if (one.kind === 'product') {
+            const product = this.#prepare(matrix, input)
+            add(one.output, product.output)
+            products.push(product)
+          } else add(one.output, this.#lookUp(matrix, one.kind, input))
+        }
+        if (batch) await batch.multiply(products)
+        else for (const product of products) product.matrix.multiply([product])
       }
       const found = new Map([...outputs.keys()].map((name) => [name, get(name)]))
       for (const entry of made) if (!found.has(entry[0])) unused.add(entry)
@@ -135,19 +150,19 @@ export class LeanSession {
     this.#matrices.clear()
   }
 
-  #compute({ kind, matrix: name }: LeanOperation, input: HeapTensor): HeapTensor {
-    const matrix = this.#matrices.get(name)
-    if (!matrix) throw new Error('the session is closed')
-    const { k, n, block } = matrix
-    if (kind === 'product') {
-      if (input.dims.at(-1) !== k || input.dtype !== 'float32')
-        throw new Error(`a product with ${name} got a tensor of another shape`)
-      const dims = input.dims.with(-1, n)
-      const bytes = byteLength('float32', dims)
-      const output = createTensor(this.#module, 'float32', dims, bytes)
-      matrix.multiply(input.address, output.address, bytes / 4 / n)
-      return output
-    }
+  /** A product, and the tensor that it will fill. */
+  #prepare(matrix: Int8Matrix, input: HeapTensor): Product & { output: HeapTensor } {
+    const { k, n } = matrix
+    if (input.dims.at(-1) !== k || input.dtype !== 'float32')
+      throw new Error('a product got a tensor of another shape')
+    const dims = input.dims.with(-1, n)
+    const bytes = byteLength('float32', dims)
+    const output = createTensor(this.#module, 'float32', dims, bytes)
+    return { matrix, x: input.address, y: output.address, rows: bytes / 4 / n, output }
+  }
+
+  #lookUp(matrix: Int8Matrix, kind: 'lookup' | 'scales', input: HeapTensor): HeapTensor {
+    const { k, block } = matrix
     const { bytes } = download(this.#module, input)
     const wide = input.dtype === 'int64'
     const indices = [

@@ -4,7 +4,7 @@ import { inputsOf, type Span } from '../../model-split/span.ts'
 import { relativeError } from './golden.ts'
 import { toNumbers } from './tensors.ts'
 import { StageError, type Engine, type ShardReader } from './types.ts'
-import type { StageErrorCode, TensorData, WeightMode } from './types.ts'
+import type { StageErrorCode, Step, TensorData, WeightMode } from './types.ts'
 
 export interface CutModel {
   readonly manifest: Manifest
@@ -51,26 +51,25 @@ export class Chain {
   }
 
   /** Logits of the last of the new rows, or of every one. */
-  async logits(
-    sequence: number,
-    position: number,
-    ids: readonly number[],
-    everyRow = false,
-  ): Promise<TensorData> {
-    let known = new Map<string, TensorData>()
-    for (const { engine, layout, index, span } of this.links) {
-      const inputs = new Map<string, TensorData>()
-      for (const name of inputsOf(this.manifest, span)) {
-        const tensor = known.get(name)
-        if (tensor) inputs.set(name, tensor)
-      }
-      const place = { layout, span: index, sequence, position, rows: ids.length }
-      const found = await engine.run({ ...place, ids, inputs, everyRow })
-      known = new Map([...known, ...found])
+  async logits(...rows: Parameters<typeof newRows>): Promise<TensorData> {
+    const known = new Map<string, TensorData>()
+    for (const link of this.links) {
+      const step = this.#step(link, newRows(...rows), known)
+      for (const [name, tensor] of await link.engine.run(step)) known.set(name, tensor)
     }
-    const logits = known.get(this.manifest.logits.name)
-    if (!logits) throw new Error('no logits')
-    return logits
+    return this.#logitsOf(known)
+  }
+
+  /** The same of several sequences, which go through each span together. */
+  async together(all: readonly NewRows[]): Promise<TensorData[]> {
+    const known = all.map(() => new Map<string, TensorData>())
+    for (const link of this.links) {
+      const steps = all.map((rows, i) => this.#step(link, rows, known[i]))
+      const found = await Promise.all(link.engine.runTogether(steps))
+      for (const [i, outputs] of found.entries())
+        for (const [name, tensor] of outputs) known[i]?.set(name, tensor)
+    }
+    return known.map((tensors) => this.#logitsOf(tensors))
   }
 
   async generate(
@@ -86,6 +85,42 @@ export class Chain {
     }
     return ids.slice(prompt.length)
   }
+
+  #step(
+    { layout, index, span }: Link,
+    { sequence, position, ids, everyRow }: NewRows,
+    known?: ReadonlyMap<string, TensorData>,
+  ): Step {
+    const inputs = new Map<string, TensorData>()
+    for (const name of inputsOf(this.manifest, span)) {
+      const tensor = known?.get(name)
+      if (tensor) inputs.set(name, tensor)
+    }
+    const place = { layout, span: index, sequence, position, rows: ids.length }
+    return { ...place, ids, inputs, everyRow }
+  }
+
+  #logitsOf(known: ReadonlyMap<string, TensorData>): TensorData {
+    const logits = known.get(this.manifest.logits.name)
+    if (!logits) throw new Error('no logits')
+    return logits
+  }
+}
+
+export interface NewRows {
+  readonly sequence: number
+  readonly position: number
+  readonly ids: readonly number[]
+  readonly everyRow: boolean
+}
+
+export function newRows(
+  sequence: number,
+  position: number,
+  ids: readonly number[],
+  everyRow = false,
+): NewRows {
+  return { sequence, position, ids, everyRow }
 }
 
 export function promptOf({ vocabulary }: Manifest, length: number): number[] {

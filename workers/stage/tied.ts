@@ -68,7 +68,7 @@ export class TiedSession<Kept> {
     ] as const) {
       const half = this.half(own, other)
       const inputs = this.#inputs(own, ONE_ROW)
-      await half.run({ inputs, kept: [], size: ONE_ROW })
+      await half.run({ inputs, kept: [], size: ONE_ROW, batch: null })
     }
   }
 

@@ -74,6 +74,14 @@ export interface Engine {
   unload(layout: number): Promise<void>
   /** Border tensors that the span gives, by name; with the head also the logits. */
   run(step: Step): Promise<Map<string, TensorData>>
+  /**
+   * Steps of different sequences through one span, each as in `run`: what a step gives is the
+   * same, bit for bit, and where one fails the others do not. Where `batches`, their weights
+   * are read once.
+   */
+  runTogether(steps: readonly Step[]): Promise<Map<string, TensorData>>[]
+  /** Whether `runTogether` takes less time than one run after another. */
+  readonly batches: boolean
   /** Rows that the caches of all the layout's layers hold (0 if unknown, or without layers). */
   length(sequence: number, layout: number): number
   /** In all layouts; a layer that cannot go back forgets the sequence. */

@@ -20,6 +20,7 @@ export const op = {
   get: (local: number): Code => [0x20, ...unsigned(local)],
   set: (local: number): Code => [0x21, ...unsigned(local)],
   tee: (local: number): Code => [0x22, ...unsigned(local)],
+  drop: [0x1a] as Code,
   i32: {
     const: (value: number): Code => [0x41, ...signed(value)],
     add: [0x6a] as Code,

@@ -129,15 +129,20 @@ type Caches = Map<number, number[]>
 
 export class FakeEngine implements Engine {
   readonly kind = 'wasm'
+  batches = true
   readonly runs: RunRecord[] = []
+  /** Sequences that ran together. */
+  readonly calls: number[][] = []
   /** Rows of single layers that came from other devices. */
   copied = 0
-  /** Awaited in each run: lets a test hold an engine. */
+  /** Awaited in each call: lets a test hold an engine. */
   pace: () => Promise<void> = () => Promise.resolve()
   /** Thrown by the next run. */
   nextError: StageError | null = null
   readonly #layouts = new Map<number, LoadOptions>()
   readonly #work = new Mutex()
+  /** Of the newest call, runs that are not over. */
+  #open = 0
   /** What runs now. */
   running: RunRecord | null = null
   readonly #caches = new Map<number, Caches>()
@@ -160,22 +165,31 @@ export class FakeEngine implements Engine {
   }
 
   async run(step: Step): Promise<Map<string, TensorData>> {
-    if (this.running) throw new Error('two runs at a time')
+    const [outputs] = await Promise.all(this.runTogether([step]))
+    return outputs ?? new Map()
+  }
+
+  runTogether(steps: readonly Step[]): Promise<Map<string, TensorData>>[] {
+    if (this.#open > 0) throw new Error('two runs at a time')
+    this.#open = steps.length
+    if (steps.length > 0) this.calls.push(steps.map(({ sequence }) => sequence))
+    return steps.map((step, i) => this.#work.run(() => this.#run(step, i > 0)))
+  }
+
+  async #run(step: Step, isPaced: boolean): Promise<Map<string, TensorData>> {
     const { sequence, layout, span, position, rows } = step
-    const running = { sequence, layout, span, position, rows }
-    this.running = running
-    this.runs.push(running)
-    return this.#work.run(async () => {
-      try {
-        await this.pace()
-        const error = this.nextError
-        this.nextError = null
-        if (error) throw error
-        return this.#compute(step)
-      } finally {
-        this.running = null
-      }
-    })
+    this.running = { sequence, layout, span, position, rows }
+    this.runs.push(this.running)
+    try {
+      if (!isPaced) await this.pace()
+      const error = this.nextError
+      this.nextError = null
+      if (error) throw error
+      return this.#compute(step)
+    } finally {
+      this.running = null
+      this.#open--
+    }
   }
 
   length(sequence: number, layout: number): number {
