@@ -90,6 +90,50 @@ describe('simulateRing', () => {
     expect(Math.min(bound.busiest, bound.lap)).toBeGreaterThan(10)
   })
 
+  it('runs waiting tokens as one, and never slower than one by one', () => {
+    const numbers = fc.double({ min: 1, max: 20, noNaN: true })
+    const rings = fc.record({
+      stageMs: fc.array(numbers, { minLength: 1, maxLength: 5 }),
+      hopMs: fc.double({ min: 0, max: 10, noNaN: true }),
+      headMs: fc.double({ min: 0, max: 10, noNaN: true }),
+      count: fc.integer({ min: 1, max: 12 }),
+      batchShare: fc.double({ min: 0.1, max: 0.9, noNaN: true }),
+      staggerMs: fc.double({ min: 0, max: 10, noNaN: true }),
+    })
+    fc.assert(
+      fc.property(rings, ({ stageMs, hopMs, headMs, count, batchShare, staggerMs }) => {
+        const single: SimulatedRing = {
+          stages: stageMs.map((ms) => ({ decodeMs: ms, prefillMs: ms })),
+          links: stageMs.map(() => ({ latencyMs: hopMs, rowMs: 0 })),
+          headMs,
+        }
+        const sequences = Array.from({ length: count }, (_, i) => ({
+          startMs: i * staggerMs,
+          promptTokens: 1,
+          newTokens: 200,
+        }))
+        const rate = (ring: SimulatedRing) =>
+          simulateRing(ring, sequences).steadyTokensPerSecond
+        expect(rate({ ...single, batchShare })).toBeGreaterThan(0.97 * rate(single))
+      }),
+      { numRuns: 60 },
+    )
+    // Batches that are all in one place would leave one of the two stages idle.
+    const equal = { decodeMs: 10, prefillMs: 10 }
+    const link = { latencyMs: 0, rowMs: 0 }
+    const two = { stages: [equal, equal], links: [link, link], headMs: 0 }
+    const gain = (count: number): number => {
+      const many = new Array(count).fill({ promptTokens: 1, newTokens: 500 })
+      const [batched, single] = [{ ...two, batchShare: 0.5 }, two].map(
+        (ring) => simulateRing(ring, many).steadyTokensPerSecond,
+      )
+      return batched! / single!
+    }
+    expect(gain(2)).toBeCloseTo(1, 2)
+    expect(gain(4)).toBeCloseTo(2 / 1.5, 2)
+    expect(gain(8)).toBeCloseTo(4 / 2.5, 2)
+  })
+
   it('gives the same figures for the same input', () => {
     const sequences = Array.from({ length: 5 }, (_, i) => ({
       startMs: i % 2,

@@ -2,6 +2,7 @@
  * A ring in simulated time: stages and links serve frames first come, first served. Driven by
  * measured times alone; the same input gives the same figures.
  */
+import { batchSize } from './batch-size.ts'
 import type { ModelCosts } from './costs.ts'
 import { evaluatePlan } from './evaluate.ts'
 import type { PlanDevice, PlanLinks, PlanOptions, Stage } from './types.ts'
@@ -26,6 +27,11 @@ export interface SimulatedRing {
   readonly links: readonly SimulatedLink[]
   /** Head and sampling, on the starter. */
   readonly headMs: number
+  /**
+   * Share of a token's time that a further one in its batch takes; absent: tokens of several
+   * sequences do not run as one.
+   */
+  readonly batchShare?: number
 }
 
 export interface SimulatedSequence {
@@ -69,7 +75,7 @@ export function simulateRing(
   sequences: readonly SimulatedSequence[],
   chunkRows = 32,
 ): Simulation {
-  const { stages, links, headMs } = ring
+  const { stages, links, headMs, batchShare } = ring
   const events = new EventQueue()
   const waiting: Frame[][] = stages.map(() => [])
   const working = stages.map(() => false)
@@ -78,34 +84,59 @@ export function simulateRing(
   const tokensAt: number[][] = sequences.map(() => [])
   const unsent = sequences.map(({ promptTokens }) => Math.max(1, promptTokens))
 
+  /** The next frame, and decoded tokens like it that may run with it. */
+  const take = (i: number): Frame[] => {
+    const queue = waiting[i] ?? []
+    const [first] = queue
+    if (!first) return []
+    const open = tokensAt.filter((t, s) => t.length < (sequences[s]?.newTokens ?? 0))
+    const alone = first.prefill || batchShare === undefined
+    const most = alone ? 1 : batchSize(open.length, stages.length)
+    const like = (frame: Frame) => !frame.prefill && frame.closing === first.closing
+    const taken = [first, ...queue.slice(1).filter(like)].slice(0, most)
+    waiting[i] = queue.filter((frame) => !taken.includes(frame))
+    return taken
+  }
+  const together = (ms: number, frames: readonly Frame[]): number =>
+    frames.length > 0 ? ms * (1 + (frames.length - 1) * (batchShare ?? 1)) : 0
   const work = (now: number, i: number): void => {
     const stage = stages[i]
-    const frame = working[i] === false ? waiting[i]?.shift() : undefined
-    if (!frame || !stage) return
+    if (working[i] !== false || !stage) return
+    const frames = take(i)
+    const [first] = frames
+    if (!first) return
     working[i] = true
-    const perRow = frame.prefill ? stage.prefillMs : stage.decodeMs
-    if (!frame.closing) {
-      finish(now, i, frame, now + frame.rows * perRow)
+    if (!first.closing) {
+      const ms = first.prefill
+        ? first.rows * stage.prefillMs
+        : together(stage.decodeMs, frames)
+      finish(now, i, frames, now + ms)
       return
     }
-    const sampled = now + (frame.samples ? headMs : 0)
-    const tokens = tokensAt[frame.sequence] ?? []
-    if (frame.samples) tokens.push(sampled)
-    const more =
-      frame.samples && tokens.length < (sequences[frame.sequence]?.newTokens ?? 0)
-    if (!more) {
-      finish(now, i, null, sampled)
-      return
+    const sampled = now + (first.samples ? together(headMs, frames) : 0)
+    const more: Frame[] = []
+    for (const frame of frames) {
+      const tokens = tokensAt[frame.sequence] ?? []
+      if (!frame.samples) continue
+      tokens.push(sampled)
+      if (tokens.length < (sequences[frame.sequence]?.newTokens ?? 0))
+        more.push({ ...frame, rows: 1, prefill: false, closing: false })
     }
-    const next = { ...frame, rows: 1, prefill: false, closing: false }
-    finish(now, i, next, sampled + stage.decodeMs)
+    finish(now, i, more, sampled + together(stage.decodeMs, more))
   }
-  const finish = (now: number, i: number, frame: Frame | null, until: number): void => {
+  const finish = (
+    now: number,
+    i: number,
+    frames: readonly Frame[],
+    until: number,
+  ): void => {
     worked[i] = (worked[i] ?? 0) + until - now
     events.add(until, () => {
+      for (const frame of frames) {
+        send(until, i, frame)
+        if (i === 0 && frame.prefill) enter(until, frame.sequence)
+      }
       working[i] = false
-      if (frame) send(until, i, frame)
-      if (frame && i === 0 && frame.prefill) enter(until, frame.sequence)
       work(until, i)
     })
   }
@@ -123,7 +154,8 @@ export function simulateRing(
   }
   const arrive = (now: number, i: number, frame: Frame): void => {
     waiting[i]?.push(frame)
-    work(now, i)
+    // What arrives at the same time gets in line first.
+    events.add(now, (at) => work(at, i))
   }
   /** The next chunk of a sequence's prompt. */
   const enter = (now: number, sequence: number): void => {

@@ -1,8 +1,10 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { concat } from '../../model-split/link/wire.ts'
 import { DTYPES } from '../../model-split/manifest.ts'
 import {
   decodeFrame,
+  decodeFrames,
   encodeFrame,
   HEADER_BYTES,
   KINDS,
@@ -42,6 +44,22 @@ describe('frames', () => {
         const shifted = new Uint8Array(bytes.length + shift).subarray(shift)
         shifted.set(bytes)
         expect(decodeFrame(shifted, anything)).toEqual(frame)
+      }),
+    )
+  })
+
+  it('may come several in a message, all of them sound or none taken', () => {
+    const some = fc.array(anyFrame, { minLength: 1, maxLength: 5 })
+    fc.assert(
+      fc.property(some, fc.nat(), (frames, place) => {
+        const message = concat(frames.map(encodeFrame))
+        expect(decodeFrames(message, anything)).toEqual(frames)
+        const short = message.subarray(0, place % message.length)
+        const whole = decodeFrames(short, anything)
+        if (whole) expect(frames.slice(0, whole.length)).toEqual(whole)
+        expect(decodeFrames(concat([message, short]), anything) === null).toBe(
+          whole === null && short.length > 0,
+        )
       }),
     )
   })

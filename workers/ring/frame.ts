@@ -135,6 +135,22 @@ export function encodeFrame(frame: Frame): Uint8Array {
   return bytes
 }
 
+/** Reads a message of one frame or several, one behind the other; null as `decodeFrame`. */
+export function decodeFrames(message: Uint8Array, rule: PayloadRule): Frame[] | null {
+  const frames: Frame[] = []
+  let rest = message
+  do {
+    if (rest.byteLength < HEADER_BYTES) return null
+    const view = new DataView(rest.buffer, rest.byteOffset, HEADER_BYTES)
+    const end = HEADER_BYTES + view.getUint32(AT.length, true)
+    const frame = decodeFrame(rest.subarray(0, end), rule)
+    if (!frame) return null
+    frames.push(frame)
+    rest = rest.subarray(end)
+  } while (rest.byteLength > 0)
+  return frames
+}
+
 /** Reads a frame from a room mate; null if it is malformed. Never throws, copies nothing. */
 export function decodeFrame(bytes: Uint8Array, rule: PayloadRule): Frame | null {
   if (bytes.byteLength < HEADER_BYTES) return null

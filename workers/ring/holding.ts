@@ -5,6 +5,7 @@ import { CacheRows } from './cache-rows.ts'
 import type { Clock } from './clock.ts'
 import { KvCopy } from './kv-copy.ts'
 import { KvSource } from './kv-source.ts'
+import { CALLS } from './scheduler.ts'
 import { StageNode, type NodeOptions } from './stage-node.ts'
 import type { RingPlan } from './types.ts'
 
@@ -59,7 +60,8 @@ export class Holding {
       this.#options.scheduler.add({
         sequence: isUrgent ? URGENT_COPIES : COPIES,
         isStep: isUrgent,
-        run: () => work().then(resolve, reject),
+        task: () => work().then(resolve, reject),
+        work: CALLS,
       })
     })
   }

@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest'
+import type { Work } from './scheduler.ts'
 import { fakeManifest, reference, type FakeOptions } from './testing/fake-model.ts'
 import { randomFrom, settle } from './testing/fake-room.ts'
 import { HOT, plan, PLANS, prompt, question, room, runsOf } from './testing/rooms.ts'
+import { StageError } from '../stage/types.ts'
 import { GREEDY } from './types.ts'
 
 describe('the same tokens as in one piece', () => {
@@ -189,13 +191,21 @@ describe('several sequences', () => {
         engine.pace = () => settle(Math.floor(random() * 100))
         const add = scheduler.add.bind(scheduler)
         const chunks = () => engine.runs.filter(({ rows }) => rows > 1).length
-        scheduler.add = (job) => {
-          const before = chunks() - (engine.running && engine.running.rows > 1 ? 1 : 0)
-          const run = async () => {
-            if (job.isStep) waits.push(chunks() - before)
-            await job.run()
-          }
-          add({ ...job, run })
+        const before = new Map<unknown, number>()
+        const watched = new Map<unknown, Work<unknown>>()
+        const watch = (work: Work<unknown>): Work<unknown> => ({
+          most: (sequences) => work.most(sequences),
+          run: (tasks) => {
+            for (const n of tasks.flatMap((task) => before.get(task) ?? []))
+              waits.push(chunks() - n)
+            return work.run(tasks)
+          },
+        })
+        scheduler.add = ({ work, ...job }) => {
+          const runs = engine.running && engine.running.rows > 1 ? 1 : 0
+          if (job.isStep) before.set(job.task, chunks() - runs)
+          watched.set(work, watched.get(work) ?? watch(work))
+          add({ ...job, work: watched.get(work) ?? work })
         }
       }
       const short = made.ask('e', question(1, prompt(1), { maxTokens: 60 }))
@@ -207,6 +217,101 @@ describe('several sequences', () => {
       expect(long.tokens).toHaveLength(12)
     }
     expect(Math.max(...waits)).toBe(1)
+  })
+})
+
+describe('steps of several sequences that wait at a stage', () => {
+  const asks = (count: number, maxTokens: number) =>
+    Array.from({ length: count }, (_, i) =>
+      question(i, prompt(3 + i, i), { maxTokens, sampling: { ...HOT, seed: i } }),
+    )
+  const sizes = (calls: readonly (readonly number[])[]) =>
+    calls.map((sequences) => sequences.length)
+
+  it('run as one, each with the tokens that it has alone', async () => {
+    const { manifest, room: made } = await room({ layers: 6 }, PLANS[1]!)
+    const all = asks(4, 20)
+    const answers = all.map((ask) => made.ask('a', ask))
+    await made.run()
+    for (const [i, { ids, sampling }] of all.entries())
+      expect(answers[i]!.tokens).toEqual(await reference(manifest, ids, 20, sampling))
+    const { calls = [] } = made.device('a').engine ?? {}
+    // They begin and end one after another.
+    const found = sizes(calls)
+    const together = found.slice(found.indexOf(4), found.lastIndexOf(4) + 1)
+    expect(together.length).toBeGreaterThan(12)
+    expect(new Set(together)).toEqual(new Set([4]))
+    expect(made.errors).toEqual([])
+  })
+
+  it('stay apart where that keeps more stages at work', async () => {
+    for (const [stages, count, most] of [
+      [2, 2, 1],
+      [2, 4, 2],
+      [2, 5, 2],
+      [4, 4, 1],
+      [4, 8, 2],
+    ] as const) {
+      const { manifest, room: made } = await room({ layers: 6 }, PLANS[stages]!)
+      // As long as several messages take.
+      for (const { engine } of made.devices.values())
+        if (engine) engine.pace = () => settle(200)
+      const all = asks(count, 20)
+      const answers = all.map((ask) => made.ask('a', ask))
+      await made.run()
+      for (const [i, { ids, sampling }] of all.entries())
+        expect(answers[i]!.tokens).toEqual(await reference(manifest, ids, 20, sampling))
+      for (const { device } of PLANS[stages]!.stages) {
+        const found = sizes(made.device(device).engine?.calls ?? [])
+        expect(Math.max(...found)).toBe(most)
+        const full = found.filter((size) => size === most).length
+        expect(full).toBeGreaterThan(10)
+      }
+    }
+  })
+
+  it('do not run as one on an engine that gains nothing', async () => {
+    const { room: made } = await room({ layers: 6 }, PLANS[1]!)
+    const { engine } = made.device('a')
+    engine!.batches = false
+    const answers = asks(4, 8).map((ask) => made.ask('a', ask))
+    await made.run()
+    for (const { tokens } of answers) expect(tokens).toHaveLength(8)
+    expect(Math.max(...sizes(engine!.calls))).toBe(1)
+  })
+
+  it('fail each for itself', async () => {
+    for (const code of ['internal', 'gap', 'out-of-memory'] as const) {
+      const { manifest, room: made } = await room({ layers: 6 }, PLANS[1]!)
+      const all = asks(3, 30)
+      const answers = all.map((ask) => made.ask('a', ask))
+      const { engine } = made.device('a')
+      const errors = [new StageError(code, 'x')]
+      engine!.pace = () => {
+        if (engine!.calls.at(-1)?.length === 3) engine!.nextError = errors.pop() ?? null
+        return Promise.resolve()
+      }
+      await made.run()
+      expect(errors).toEqual([])
+      const ends = answers.map(({ end }) => end?.kind)
+      expect(ends.sort()).toEqual(
+        code === 'internal' ? ['end', 'end', 'failed'] : ['end', 'end', 'end'],
+      )
+      for (const [i, { ids, sampling }] of all.entries())
+        if (answers[i]!.end?.kind === 'end')
+          expect(answers[i]!.tokens).toEqual(await reference(manifest, ids, 30, sampling))
+    }
+  })
+
+  it('take turns where their caches do not fit side by side', async () => {
+    const { manifest, room: made } = await room({ layers: 6 }, PLANS[1]!, 3, {
+      cacheBudget: 3000,
+    })
+    const all = asks(3, 20)
+    const answers = all.map((ask) => made.ask('a', ask))
+    await made.run()
+    for (const [i, { ids, sampling }] of all.entries())
+      expect(answers[i]!.tokens).toEqual(await reference(manifest, ids, 20, sampling))
   })
 })
 

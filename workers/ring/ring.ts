@@ -8,13 +8,14 @@ import type { Clock } from './clock.ts'
 import { Drafter } from './drafts.ts'
 import { compareEpochs } from './epoch.ts'
 import { Farewell } from './farewell.ts'
-import { decodeFrame, encodeFrame, PLAIN, type Frame, type FrameKind } from './frame.ts'
+import { decodeFrames, encodeFrame, PLAIN, type Frame, type FrameKind } from './frame.ts'
 import { HeldFrames } from './held-frames.ts'
 import { Holding } from './holding.ts'
 import { BULK_LANE } from './link-port.ts'
 import { contextOf, wireRules, type WireRules } from './limits.ts'
 import type { Links } from './links.ts'
 import * as messages from './messages.ts'
+import { Outbox } from './outbox.ts'
 import { Plans } from './plans.ts'
 import type { Scheduler } from './scheduler.ts'
 import {
@@ -64,6 +65,7 @@ export class Ring {
   readonly #plans: Plans
   readonly #farewell: Farewell
   readonly #held = new HeldFrames()
+  readonly #outbox: Outbox
   #malformed = 0
   #stale = 0
   #closed = false
@@ -78,6 +80,10 @@ export class Ring {
     })
     this.#farewell = new Farewell(options.self, (device, frame) =>
       this.#send(device, frame),
+    )
+    this.#outbox = new Outbox(
+      (...message) => options.links.send(...message),
+      this.#rules.mostFrameBytes,
     )
     const { vocabulary } = options.manifest
     this.#bounds = { vocabulary, context: contextOf(options.manifest) }
@@ -331,6 +337,10 @@ export class Ring {
     const { self, links } = this.#options
     const { kind, last, sequence } = frame
     if (device !== self) {
+      if (kind === 'hidden') {
+        if (links.has(device)) this.#outbox.add(device, frame)
+        return links.has(device)
+      }
       const isBulk = kind === 'kv-list' || (kind === 'kv' && !last)
       return links.send(device, encodeFrame(frame), isBulk ? BULK_LANE : sequence)
     }
@@ -339,9 +349,9 @@ export class Ring {
   }
 
   #receive(device: string, bytes: Uint8Array): void {
-    const frame = decodeFrame(bytes, this.#rules.payload)
-    if (frame) this.#dispatch(device, frame)
-    else this.#malformed++
+    const frames = decodeFrames(bytes, this.#rules.payload)
+    if (!frames) this.#malformed++
+    for (const frame of frames ?? []) this.#dispatch(device, frame)
   }
 
   #dispatch(device: string, frame: Frame): void {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { Scheduler } from './scheduler.ts'
+import { CALLS, Scheduler, type Work } from './scheduler.ts'
 import { randomFrom, settle } from './testing/fake-room.ts'
 
 describe('the scheduler', () => {
@@ -17,7 +17,8 @@ describe('the scheduler', () => {
         scheduler.add({
           sequence,
           isStep,
-          async run() {
+          work: CALLS,
+          task: async () => {
             expect(++running).toBe(1)
             await settle(Math.floor(random() * 10))
             ran.set(sequence, [...(ran.get(sequence) ?? []), i])
@@ -38,7 +39,8 @@ describe('the scheduler', () => {
       scheduler.add({
         sequence,
         isStep,
-        run() {
+        work: CALLS,
+        task: () => {
           order.push(`${isStep ? 'step' : 'chunk'} ${sequence}`)
           if (again > 0) job(sequence, isStep, again - 1)
           return Promise.resolve()
@@ -69,6 +71,65 @@ describe('the scheduler', () => {
     ])
   })
 
+  it('runs waiting steps of one work together, in order, each as often as by itself', async () => {
+    const calls: string[][] = []
+    const scheduler = new Scheduler()
+    const workOf = (most: number): Work<string> => ({
+      most: (sequences) => Math.min(most, sequences.length),
+      run: async (tasks) => {
+        calls.push([...tasks])
+        await settle(3)
+      },
+    })
+    const [pairs, others] = [workOf(2), workOf(9)]
+    const add = (sequence: number, work: Work<string>, isStep = true) => {
+      scheduler.add({
+        sequence,
+        isStep,
+        work,
+        task: `${isStep ? '' : 'chunk '}${sequence}`,
+      })
+    }
+    for (const sequence of [1, 2, 3, 4, 5, 1]) add(sequence, pairs)
+    for (const sequence of [6, 7]) add(sequence, others)
+    for (const sequence of [8, 9]) add(sequence, pairs, false)
+    await settle()
+    expect(calls).toEqual([
+      ['1', '2'],
+      ['3', '4'],
+      ['5'],
+      ['6', '7'],
+      // One step of each sequence between two chunks.
+      ['chunk 8'],
+      ['1'],
+      ['chunk 9'],
+    ])
+  })
+
+  it('listens before each call, and what it hears gets in line', async () => {
+    const order: string[] = []
+    const arriving = [
+      [['chunk 1', false]],
+      [
+        ['step 2', true],
+        ['chunk 1', false],
+      ],
+      [['step 3', true]],
+    ] as const
+    let turns = 0
+    const scheduler: Scheduler = new Scheduler(undefined, () => {
+      for (const [name, isStep] of arriving[turns++] ?? []) add(name, isStep)
+      return Promise.resolve()
+    })
+    const add = (name: string, isStep: boolean) => {
+      const task = () => Promise.resolve(void order.push(name))
+      scheduler.add({ sequence: Number(name.at(-1)), isStep, task, work: CALLS })
+    }
+    add('chunk 1', false)
+    await settle()
+    expect(order).toEqual(['chunk 1', 'step 2', 'step 3', 'chunk 1', 'chunk 1'])
+  })
+
   it('goes on after a job that throws', async () => {
     const errors: unknown[] = []
     const scheduler = new Scheduler((error) => errors.push(error))
@@ -76,12 +137,14 @@ describe('the scheduler', () => {
     scheduler.add({
       sequence: 1,
       isStep: true,
-      run: () => Promise.reject(new Error('x')),
+      work: CALLS,
+      task: () => Promise.reject(new Error('x')),
     })
     scheduler.add({
       sequence: 1,
       isStep: true,
-      run: () => Promise.resolve(void (ran = true)),
+      work: CALLS,
+      task: () => Promise.resolve(void (ran = true)),
     })
     await settle()
     expect(errors).toHaveLength(1)

@@ -4,7 +4,7 @@ import type { Engine } from '../stage/types.ts'
 import type { Holding } from './holding.ts'
 import type { KvCopy } from './kv-copy.ts'
 import { neighboursOf, routesOf, type Routes } from './routes.ts'
-import type { NodePlan } from './stage-node.ts'
+import type { NodePlan } from './chunk.ts'
 import type { RingPlan } from './types.ts'
 
 /** What this device lends to a plan. */

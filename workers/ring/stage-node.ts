@@ -3,15 +3,26 @@
  * turn, and sends what comes out to the stages that read it. It lives as long as its engine:
  * plans come and go, and each sequence goes from one to the next on its own.
  */
-import { dimsFor, rowAxis, slice } from '../stage/tensors.ts'
-import { StageError, type Engine, type TensorData } from '../stage/types.ts'
+import { batchSize } from '../../model-split/plan/batch-size.ts'
+import { dimsFor } from '../stage/tensors.ts'
+import { StageError, type Engine, type Step, type TensorData } from '../stage/types.ts'
 import type { CacheRows } from './cache-rows.ts'
+import {
+  bytesOf,
+  epochOf,
+  headerOf,
+  type Chunk,
+  type ChunkHeader,
+  type NodePlan,
+} from './chunk.ts'
 import { compareEpochs } from './epoch.ts'
-import { PLAIN, type Frame, type FrameHeader } from './frame.ts'
+import type { Frame } from './frame.ts'
+import { InFlight } from './in-flight.ts'
 import type { KvCopy } from './kv-copy.ts'
-import { MOST_SEQUENCES, write, type Fault } from './messages.ts'
+import { MOST_SEQUENCES } from './messages.ts'
 import type { OwnSpan, Routes } from './routes.ts'
-import type { Scheduler } from './scheduler.ts'
+import type { Scheduler, Work } from './scheduler.ts'
+import { StageSender, type StageSenderOptions } from './stage-sender.ts'
 import type { Epoch } from './types.ts'
 
 /** Chunks of one sequence that wait for inputs. */
@@ -19,51 +30,33 @@ const MOST_CHUNKS = 32
 /** Bytes of inputs that wait for others. */
 const MOST_WAITING_BYTES = 64 * 2 ** 20
 
-/** Rows of one sequence on their way through the ring. */
-export interface ChunkHeader {
-  readonly sequence: number
-  readonly attempt: number
-  readonly base: number
-  readonly position: number
-  readonly rows: number
-  readonly last: boolean
-  /** Rows after the first are guesses: logits are wanted for every row. */
-  readonly draft: boolean
-}
-
-/** A plan as this stage serves it. */
-export interface NodePlan {
-  readonly routes: Routes
-  readonly layout: number
-  /** Bytes that caches may take. */
-  readonly cacheBudget: number
-  /** Fetches rows of layers that others had before; null: none has come here. */
-  readonly copy: KvCopy | null
-}
-
-export interface NodeOptions {
+export interface NodeOptions extends StageSenderOptions {
   readonly engine: Engine
   readonly rows: CacheRows
   readonly scheduler: Scheduler
-  /** False: there is no link to that device. */
-  readonly send: (device: string, frame: Frame) => boolean
-  /** On the starter: the head ran. */
-  readonly onLogits: (
-    chunk: ChunkHeader,
-    outputs: ReadonlyMap<string, TensorData>,
-  ) => void
-  /** After each run: rows and what took how long, for the estimate. */
+  /** After each run: rows and what took how long, for the estimate; its share of a batch. */
   readonly onRun?: (span: number, rows: number, ms: number) => void
   /** The engine cannot be used any more. */
   readonly onBroken?: () => void
   readonly now: () => number
 }
 
-interface Chunk extends ChunkHeader {
-  readonly plan: NodePlan
-  readonly span: number
-  readonly inputs: Map<string, TensorData>
-  readonly ids?: readonly number[]
+/** A plan that is served, with what its spans do. */
+interface Served extends NodePlan {
+  readonly work: readonly Work<Due>[]
+}
+
+/** A chunk whose inputs are all there. */
+interface Due {
+  readonly chunk: Chunk
+  /** Missing rows were fetched as far as they came. */
+  readonly pulled: boolean
+}
+
+/** A chunk whose turn it is. */
+interface Ready {
+  readonly chunk: Chunk
+  readonly kept: Kept
 }
 
 interface Kept {
@@ -75,18 +68,20 @@ interface Kept {
   /** First row that is not yet in line, by span; of the newest attempt. */
   readonly next: Map<number, number>
   /** Chunks that wait for rows which another device has; null: none has to. */
-  parked: { chunk: Chunk; pulled: boolean }[] | null
+  parked: Due[] | null
 }
 
 export class StageNode {
   readonly #options: NodeOptions
-  #plans: readonly NodePlan[] = []
+  readonly #sender: StageSender
+  #plans: readonly Served[] = []
   /** Least recently used first. */
   readonly #sequences = new Map<number, Kept>()
   #waitingBytes = 0
 
   constructor(options: NodeOptions) {
     this.#options = options
+    this.#sender = new StageSender(options, (plan) => this.#isServed(plan))
   }
 
   get sequences(): number {
@@ -99,7 +94,8 @@ export class StageNode {
 
   /** Serves one more plan, the newest. */
   serve(plan: NodePlan): void {
-    this.#plans = [...this.#plans, plan]
+    const work = plan.routes.spans.map((own) => this.#workOf(plan, own))
+    this.#plans = [...this.#plans, { ...plan, work }]
   }
 
   /** A plan is over: nothing of it is run or sent any more. */
@@ -167,7 +163,7 @@ export class StageNode {
     for (const [sequence, { plan, attempt }] of this.#sequences) {
       if (plan.routes.spans.every((own) => own.layers.length === 0)) continue
       const position = this.rowsOf(sequence, plan.routes)
-      this.#tell(plan, { ...PLAIN, kind: 'nack', sequence, attempt, position })
+      this.#sender.refuse(plan, { sequence, attempt }, position)
     }
   }
 
@@ -191,9 +187,13 @@ export class StageNode {
     for (const sequence of rows.sequences) rows.drop(sequence)
   }
 
-  #planOf(epoch: Epoch): NodePlan | null {
+  #planOf(epoch: Epoch): Served | null {
     const same = (plan: NodePlan) => compareEpochs(epochOf(plan), epoch) === 0
     return this.#plans.find(same) ?? null
+  }
+
+  #isServed(plan: NodePlan): boolean {
+    return this.#plans.some((served) => served === plan)
   }
 
   /** State of the sequence, unless the frame is of an older attempt. */
@@ -240,53 +240,99 @@ export class StageNode {
     }
   }
 
-  #enqueue(chunk: Chunk, pulled = false): void {
-    const { sequence, rows, draft } = chunk
-    const isStep = rows === 1 || draft
-    const run = () => this.#run(chunk, pulled)
-    this.#options.scheduler.add({ sequence, isStep, run })
+  /** Waiting steps of several sequences are one call of the engine. */
+  #workOf({ routes }: NodePlan, own: OwnSpan): Work<Due> {
+    const flying = new InFlight()
+    const stages = routes.plan.stages.length
+    return {
+      most: (sequences) =>
+        this.#options.engine.batches ? batchSize(flying.count(sequences), stages) : 1,
+      run: (due) => {
+        for (const { chunk } of due) if (isStep(chunk)) flying.stepped(chunk.sequence)
+        return this.#run(own, due)
+      },
+    }
   }
 
-  async #run(chunk: Chunk, pulled = false): Promise<void> {
-    const { engine, rows: caches, now } = this.#options
-    const { plan, sequence, position, rows, attempt, base } = chunk
-    const kept = this.#sequences.get(sequence)
-    const own = plan.routes.spans[chunk.span]
-    if (!kept || !own || !this.#isCurrent(kept, chunk)) return
-    if (kept.parked) {
-      kept.parked.push({ chunk, pulled: false })
-      return
-    }
-    const behind = caches.behind(sequence, own.layers, position, base)
-    if (behind.length > 0) {
-      if (!pulled && plan.copy) void this.#pull(kept, chunk, plan.copy, behind)
-      else this.#refuse(chunk, caches.reliable(sequence, own.layers, position))
-      return
+  #enqueue(chunk: Chunk, pulled = false): void {
+    const { sequence, plan, span } = chunk
+    const work = this.#planOf(epochOf(plan))?.work[span]
+    const task = { chunk, pulled }
+    if (work) this.#options.scheduler.add({ sequence, isStep: isStep(chunk), task, work })
+  }
+
+  async #run(own: OwnSpan, due: readonly Due[]): Promise<void> {
+    const { engine, now } = this.#options
+    const failed: [Chunk, unknown][] = []
+    const later: Due[] = []
+    const ready: Ready[] = []
+    for (const each of due) {
+      const { chunk } = each
+      const kept = this.#ready(own, each)
+      if (!kept) continue
+      try {
+        this.#makeRoom(chunk, new Set(ready.map((other) => other.chunk.sequence)))
+        ready.push({ chunk, kept })
+      } catch (error) {
+        // The caches of those beside it may have to go for it.
+        if (ready.length > 0) later.push(each)
+        else failed.push([chunk, error])
+      }
     }
     const began = now()
-    try {
-      this.#makeRoom(sequence, plan)
-      const { span, inputs, ids } = chunk
-      const everyRow = chunk.draft
-      const { layout } = plan
-      const step = { layout, span, sequence, position, rows, inputs, everyRow }
-      const outputs = await engine.run(ids ? { ...step, ids } : step)
-      this.#options.onRun?.(span, rows, now() - began)
-      // It may have been forgotten while it ran.
-      if (this.#sequences.get(sequence) !== kept) {
-        if (!this.#sequences.has(sequence)) caches.drop(sequence)
-        return
-      }
-      caches.wrote(sequence, own.layers, position, rows, attempt)
-      if (this.#isCurrent(kept, chunk)) this.#give(own, chunk, outputs)
-    } catch (error) {
-      caches.truncate(sequence, own.layers, position)
-      this.#fail(chunk, own, error)
+    const runs = engine.runTogether(ready.map(({ chunk }) => stepOf(chunk)))
+    await Promise.all(
+      ready.map(async (each, i) => {
+        const { span, rows } = each.chunk
+        try {
+          const outputs = (await runs[i]) ?? new Map<string, TensorData>()
+          this.#options.onRun?.(span, rows, (now() - began) / ready.length)
+          this.#ran(own, each, outputs)
+        } catch (error) {
+          failed.push([each.chunk, error])
+        }
+      }),
+    )
+    // What others need may be freed for those that failed: their outputs come first.
+    for (const [chunk, error] of failed) this.#fail(chunk, own, error)
+    for (const each of later) await this.#run(own, [each])
+  }
+
+  /** What is kept of its sequence, if the chunk can run now. */
+  #ready(own: OwnSpan, { chunk, pulled }: Due): Kept | null {
+    const { plan, sequence, position, base } = chunk
+    const { rows: caches } = this.#options
+    const kept = this.#sequences.get(sequence)
+    if (!kept || !this.#isCurrent(kept, chunk)) return null
+    if (kept.parked) {
+      kept.parked.push({ chunk, pulled: false })
+      return null
     }
+    const behind = caches.behind(sequence, own.layers, position, base)
+    if (behind.length === 0) return kept
+    if (!pulled && plan.copy) void this.#pull(kept, chunk, plan.copy, behind)
+    else this.#sender.refuse(plan, chunk, caches.reliable(sequence, own.layers, position))
+    return null
+  }
+
+  #ran(
+    own: OwnSpan,
+    { chunk, kept }: Ready,
+    outputs: ReadonlyMap<string, TensorData>,
+  ): void {
+    const { rows: caches } = this.#options
+    const { sequence, position, rows, attempt } = chunk
+    // It may have been forgotten while it ran.
+    if (this.#sequences.get(sequence) !== kept) {
+      if (!this.#sequences.has(sequence)) caches.drop(sequence)
+      return
+    }
+    caches.wrote(sequence, own.layers, position, rows, attempt)
+    if (this.#isCurrent(kept, chunk)) this.#sender.give(own, chunk, outputs)
   }
 
   #isCurrent(kept: Kept, { plan, attempt }: Chunk): boolean {
-    return this.#plans.includes(plan) && kept.plan === plan && kept.attempt === attempt
+    return this.#isServed(plan) && kept.plan === plan && kept.attempt === attempt
   }
 
   /** What the chunk builds on may still be where the layers were before. */
@@ -304,79 +350,28 @@ export class StageNode {
     for (const each of parked) this.#enqueue(each.chunk, each.pulled)
   }
 
-  #give(own: OwnSpan, chunk: Chunk, outputs: Map<string, TensorData>): void {
-    const { routes } = chunk.plan
-    if (own.span.head && chunk.last) this.#options.onLogits(headerOf(chunk), outputs)
-    for (const { index, name, tensor, to } of own.outputs) {
-      const data = outputs.get(name)
-      if (!data) {
-        this.#fault(chunk, 'broken')
-        return
-      }
-      for (const { device, head } of to) {
-        if (head && !chunk.last) continue
-        const cut =
-          head && routes.headLastRow && !chunk.draft ? rowAxis(tensor.dims) : null
-        const { rows } = chunk
-        const part = cut === null ? data : slice(data, cut, rows - 1, rows)
-        const header =
-          cut === null
-            ? headerOf(chunk)
-            : { ...headerOf(chunk), position: chunk.position + rows - 1, rows: 1 }
-        const frame = {
-          ...header,
-          kind: 'hidden',
-          tensor: index,
-          dtype: tensor.dtype,
-        } as const
-        const payload = part.bytes
-        if (!this.#send(chunk.plan, device, { ...frame, payload }))
-          this.#fault(chunk, 'unreachable')
-      }
-    }
-    if (routes.lastStage && !chunk.last)
-      this.#tell(chunk.plan, { ...PLAIN, ...headerOf(chunk), kind: 'passed' })
-  }
-
   #fail(chunk: Chunk, { layers }: OwnSpan, error: unknown): void {
+    const { rows: caches } = this.#options
+    caches.truncate(chunk.sequence, layers, chunk.position)
     const code = error instanceof StageError ? error.code : 'internal'
     if (code === 'aborted') return
     if (code === 'device-lost') this.#options.onBroken?.()
     const { sequence } = chunk
-    const position = this.#options.rows.rows(sequence, layers)
+    const position = caches.rows(sequence, layers)
     if (code === 'gap' || (code === 'out-of-memory' && this.#evictIdle(sequence)))
-      this.#refuse(chunk, position)
-    else this.#fault(chunk, code === 'out-of-memory' ? code : 'broken')
+      this.#sender.refuse(chunk.plan, chunk, position)
+    else this.#sender.fault(chunk, code === 'out-of-memory' ? code : 'broken')
   }
 
-  #fault({ plan, sequence, attempt, position }: Chunk, code: Fault): void {
-    const header = { ...PLAIN, sequence, attempt, position }
-    this.#tell(plan, { ...header, kind: 'fault', payload: write({ code }) })
-  }
-
-  /** Only `position` rows can be built on here. */
-  #refuse({ plan, sequence, attempt, base }: Chunk, position: number): void {
-    const header = { ...PLAIN, sequence, attempt, base, position }
-    this.#tell(plan, { ...header, kind: 'nack' })
-  }
-
-  /** To the starter. */
-  #tell(plan: NodePlan, frame: Omit<Frame, 'epoch'>): void {
-    this.#send(plan, plan.routes.starter, frame)
-  }
-
-  #send(plan: NodePlan, device: string, frame: Omit<Frame, 'epoch'>): boolean {
-    if (!this.#plans.includes(plan)) return true
-    return this.#options.send(device, { ...frame, epoch: epochOf(plan) })
-  }
-
-  #makeRoom(current: number, { layout, cacheBudget }: NodePlan): void {
+  /** @param beside sequences that run with it. */
+  #makeRoom({ sequence, plan }: Chunk, beside: ReadonlySet<number>): void {
     const { engine } = this.#options
-    for (const sequence of this.#idle(current)) {
+    const { layout, cacheBudget } = plan
+    for (const idle of this.#idle(sequence)) {
       if (engine.memory().caches <= cacheBudget) return
-      this.#evict(sequence)
+      if (!beside.has(idle)) this.#evict(idle)
     }
-    if (engine.memory().caches > cacheBudget && engine.length(current, layout) > 0)
+    if (engine.memory().caches > cacheBudget && engine.length(sequence, layout) > 0)
       throw new StageError(
         'out-of-memory',
         'The chat is longer than this phone can hold.',
@@ -399,13 +394,7 @@ export class StageNode {
   /** Frees a sequence that may be needed yet: its starter then reads it in again. */
   #evict(sequence: number): void {
     const kept = this.#sequences.get(sequence)
-    if (kept)
-      this.#tell(kept.plan, {
-        ...PLAIN,
-        kind: 'nack',
-        sequence,
-        attempt: kept.attempt,
-      })
+    if (kept) this.#sender.refuse(kept.plan, { sequence, attempt: kept.attempt }, 0)
     this.forget(sequence)
   }
 
@@ -426,20 +415,17 @@ export class StageNode {
   }
 }
 
-function epochOf({ routes }: NodePlan): Epoch {
-  return routes.plan.epoch
+function isStep({ rows, draft }: Chunk): boolean {
+  return rows === 1 || draft
+}
+
+function stepOf({ plan, span, inputs, ids, draft, ...header }: Chunk): Step {
+  const { sequence, position, rows } = header
+  const place = { layout: plan.layout, span, sequence, position, rows }
+  return { ...place, inputs, everyRow: draft, ...(ids && { ids }) }
 }
 
 /** Negative: older than what is known; attempts of a later plan come after all earlier ones. */
 function orderOf(plan: NodePlan, attempt: number, known: Kept): number {
   return compareEpochs(epochOf(plan), epochOf(known.plan)) || attempt - known.attempt
-}
-
-function headerOf(from: FrameHeader | ChunkHeader): ChunkHeader {
-  const { sequence, attempt, base, position, rows, last, draft } = from
-  return { sequence, attempt, base, position, rows, last, draft }
-}
-
-function bytesOf({ inputs }: Chunk): number {
-  return [...inputs.values()].reduce((sum, { bytes }) => sum + bytes.byteLength, 0)
 }

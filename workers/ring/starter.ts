@@ -5,13 +5,13 @@
  */
 import type { Manifest } from '../../model-split/manifest.ts'
 import { StageError, type TensorData } from '../stage/types.ts'
+import type { ChunkHeader } from './chunk.ts'
 import type { Clock } from './clock.ts'
 import { LapCosts, type Drafter } from './drafts.ts'
 import { compareEpochs } from './epoch.ts'
 import type { AnswerMessage, AskMessage, Fault, StateMessage } from './messages.ts'
 import { BROKEN, rowsOf } from './logits.ts'
 import { sample } from './sampler.ts'
-import type { ChunkHeader } from './stage-node.ts'
 import type { Epoch } from './types.ts'
 
 /**

@@ -77,6 +77,60 @@ describe('three stages', () => {
   })
 })
 
+it('an answer that never leaves the device can be stopped', async () => {
+  const { manifest, reader } = quantised
+  const service = new StageService(parts(reader).parts)
+  await service.open(options(manifest, 'a'))
+  await service.prepare(plan(1, ['a', 0, manifest.layers]), nothing, null)
+  await service.activate({ term: 1, number: 1 })
+  // As calls come to a worker.
+  const { port1, port2 } = new MessageChannel()
+  port1.onmessage = () => void service.stop(1)
+  const end = await new Promise<AnswerEvent>((resolve) => {
+    const ask = { sequence: 1, ids: [1, 2, 3], maxTokens: 100, sampling: GREEDY }
+    void service.ask(ask, (event) => {
+      if (event.kind === 'token' && event.index === 1) port2.postMessage(null)
+      if (event.kind !== 'token') resolve(event)
+    })
+  })
+  port1.close()
+  expect(end).toMatchObject({ kind: 'end', reason: 'stopped' })
+  await service.close()
+})
+
+it('several answers run as one, and each is what it is alone', async () => {
+  const { manifest, reader } = quantised
+  const fake = parts(reader)
+  const service = new StageService(fake.parts)
+  await service.open({ ...options(manifest, 'a'), mode: 'lean' })
+  await service.prepare(plan(1, ['a', 0, manifest.layers]), nothing, null)
+  await service.activate({ term: 1, number: 1 })
+  const sizes: number[] = []
+  const [engine = expect.unreachable()] = fake.engines
+  const runTogether = engine.runTogether.bind(engine)
+  engine.runTogether = (steps) => {
+    sizes.push(steps.length)
+    return runTogether(steps)
+  }
+  const answer = (sequence: number, first: number) =>
+    new Promise<number[]>((resolve) => {
+      const got: number[] = []
+      const ask = { sequence, ids: [first, 2, 3], maxTokens: 20, sampling: GREEDY }
+      void service.ask(ask, (event) => {
+        if (event.kind === 'token') got.push(event.id)
+        else resolve(got)
+      })
+    })
+  const alone: number[][] = []
+  for (const first of [1, 2, 3, 4]) alone.push(await answer(first, first))
+  expect(Math.max(...sizes)).toBe(1)
+  const together = await Promise.all([1, 2, 3, 4].map((n) => answer(10 + n, n)))
+  expect(together).toEqual(alone)
+  expect(new Set(alone.map(String)).size).toBeGreaterThan(1)
+  expect(sizes.filter((size) => size === 4).length).toBeGreaterThan(10)
+  await service.close()
+})
+
 describe('preparing', () => {
   const whole = plan(1, ['a', 0, quantised.manifest.layers])
 

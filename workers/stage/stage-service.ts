@@ -4,6 +4,7 @@ import { compareEpochs } from '../ring/epoch.ts'
 import { wireOf } from '../ring/link-port.ts'
 import { Links } from '../ring/links.ts'
 import { Ring, type Part } from '../ring/ring.ts'
+import { nextTask } from '../ring/next-task.ts'
 import { Scheduler } from '../ring/scheduler.ts'
 import type { AnswerEvent, Ask, Epoch, RingPlan } from '../ring/types.ts'
 import type { OpenOptions, PrepareReport, StageApi, StageStats } from './api.ts'
@@ -35,7 +36,7 @@ export class StageService implements StageApi {
   readonly #parts: StageParts
   readonly #clock: Clock
   readonly #links: Links
-  readonly #scheduler = new Scheduler()
+  readonly #scheduler = new Scheduler(undefined, nextTask)
   readonly #work = new Mutex()
   readonly #listeners = new Set<(stats: StageStats) => void>()
   /** Parts whose engine failed for good. */
