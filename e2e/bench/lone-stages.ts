@@ -5,14 +5,15 @@ import { build } from 'vite'
 import { ROOT } from '../../app/serve/build.ts'
 import type { Span } from '../../model-split/span.ts'
 import { newPage } from './engines.ts'
-import type { HalfRun } from './half/half.worker.ts'
+import type { WeightMode } from '../../workers/stage/types.ts'
+import type { HalfRun, Sharing } from './half/half.worker.ts'
 import type {} from './half/half.ts'
 import { CUT } from './models.ts'
 import { servePeers } from './peer-server.ts'
 
 export interface LoneStages {
   /** All at the same time: chunks of `rows` rows after `past` rows, for so long. */
-  work(rows: number, past: number, limitMs: number): Promise<HalfRun[]>
+  work(rows: number, past: number, limitMs: number, sharing?: Sharing): Promise<HalfRun[]>
   close(): Promise<void>
 }
 
@@ -22,6 +23,7 @@ const OUT = join(ROOT, '.cache/bench/half')
 export async function loneStages(
   browser: Browser,
   parts: readonly (readonly Span[])[],
+  mode: WeightMode = 'dense',
 ): Promise<LoneStages> {
   await build({
     configFile: false,
@@ -37,19 +39,21 @@ export async function loneStages(
     const page = await newPage(browser)
     await page.goto(`${server.origin}/models/half/index.html`)
     await page.waitForFunction(() => 'half' in window)
-    await page.evaluate(([url, spans]) => window.half.load(url, spans), [
+    await page.evaluate(([url, spans, mode]) => window.half.load(url, spans, mode), [
       `${server.origin}/models/cut/`,
       spans,
+      mode,
     ] as const)
     pages.push(page)
   }
   return {
-    work: (rows, past, limitMs) =>
+    work: (rows, past, limitMs, sharing = {}) =>
       Promise.all(
         pages.map((page) =>
           page.evaluate(
-            ([rows, past, limitMs]) => window.half.work(rows, past, limitMs),
-            [rows, past, limitMs] as const,
+            ([rows, past, limitMs, sharing]) =>
+              window.half.work(rows, past, limitMs, sharing),
+            [rows, past, limitMs, sharing] as const,
           ),
         ),
       ),

@@ -5,9 +5,16 @@ import { inputsOf, type Span } from '../../../model-split/span.ts'
 import { createWasmEngine } from '../../../workers/stage/engine-wasm.ts'
 import { loadWasmRuntime } from '../../../workers/stage/ort-wasm.ts'
 import { byteLength, dimsFor } from '../../../workers/stage/tensors.ts'
-import type { Engine, TensorData } from '../../../workers/stage/types.ts'
+import type { Engine, TensorData, WeightMode } from '../../../workers/stage/types.ts'
+
+/** How several sequences share the stage. */
+export interface Sharing {
+  readonly sequences?: number
+  readonly together?: boolean
+}
 
 export interface HalfRun {
+  /** Of all sequences. */
   readonly steps: number
   readonly ms: number
   /** Per span, mean of one run. */
@@ -17,7 +24,7 @@ export interface HalfRun {
 let loaded: { engine: Engine; manifest: Manifest; spans: readonly Span[] } | null = null
 
 const half = {
-  async load(url: string, spans: readonly Span[]): Promise<void> {
+  async load(url: string, spans: readonly Span[], mode: WeightMode): Promise<void> {
     const bytes = async (file: string): Promise<Uint8Array> =>
       new Uint8Array(await (await fetch(url + file)).arrayBuffer())
     const json: unknown = await (await fetch(`${url}manifest.json`)).json()
@@ -27,12 +34,20 @@ const half = {
       file: bytes,
       shard: (sha256: string) => bytes(`shards/${sha256}.bin`),
     }
-    await engine.load({ layout: 1, manifest, reader, spans, mode: 'dense' })
+    await engine.load({ layout: 1, manifest, reader, spans, mode })
     loaded = { engine, manifest, spans }
   },
 
-  /** Runs of `rows` rows, one after another, each after `past` rows, for so long. */
-  async work(rows: number, past: number, limitMs: number): Promise<HalfRun> {
+  /**
+   * Runs of `rows` rows, one after another, each after `past` rows, for so long.
+   * @param sequences that each have them, one after another or together.
+   */
+  async work(
+    rows: number,
+    past: number,
+    limitMs: number,
+    { sequences = 1, together = false }: Sharing = {},
+  ): Promise<HalfRun> {
     if (!loaded) throw new Error('Nothing is loaded.')
     const { engine, spans } = loaded
     const total = spans.map(() => 0)
@@ -46,15 +61,12 @@ const half = {
             : { rows, past: position }
         const inputs = inputsFor(span, size.rows, size.past)
         const ids = spans[span]?.embed ? { ids: new Array<number>(rows).fill(7) } : {}
-        await engine.run({
-          layout: 1,
-          span,
-          sequence: 1,
-          position: size.past,
-          rows: size.rows,
-          inputs,
-          ...ids,
-        })
+        const steps = Array.from({ length: sequences }, (_, i) => ({
+          ...{ layout: 1, span, sequence: 1 + i, inputs, ...ids },
+          ...{ position: size.past, rows: size.rows },
+        }))
+        if (together) await Promise.all(engine.runTogether(steps))
+        else for (const step of steps) await engine.run(step)
         total[span] = (total[span] ?? 0) + performance.now() - at
       }
     }
@@ -64,7 +76,7 @@ const half = {
     const start = performance.now()
     while (performance.now() - start < limitMs) {
       await turn(rows, past)
-      steps++
+      steps += sequences
     }
     const ms = performance.now() - start
     return { steps, ms, spanMs: total.map((sum) => sum / steps) }

@@ -22,6 +22,8 @@ const PAST = 64
 const PROMPT = 'Write a long story about the sea.'
 /** A simulated figure counts only this near to the real room beside it. */
 const TRUSTED = 0.1
+/** Of the default model. */
+const LAYERS = 30
 const SIMULATED = [2, 3, 4, 6, 8, 12, 16]
 
 export async function aggregate(bench: Bench): Promise<Row[]> {
@@ -90,7 +92,7 @@ export async function aggregate(bench: Bench): Promise<Row[]> {
     return rows
   }
   const simulate = (devices: number): number => {
-    const times = evenly(30, measured.head / layerMs, devices).map((n) => n * layerMs)
+    const times = evenly(LAYERS, measured.head / layerMs, devices).map((n) => n * layerMs)
     const many = new Array(devices).fill({ promptTokens: 1, newTokens: 200 })
     return simulateRing(ringOf(times, measured.head, hopMs), many).steadyTokensPerSecond
   }
@@ -102,6 +104,39 @@ export async function aggregate(bench: Bench): Promise<Row[]> {
     rows.push({ id, value, unit: 'tok/s', against, ratio: value / single, rounds: 1 })
   }
   return rows
+}
+
+/** Steps of several sequences that run as one, on a stage that has all layers. */
+export async function batch({ browser, rounds, log }: Bench): Promise<Row[]> {
+  const whole = { from: 0, to: LAYERS, embed: true, head: true }
+  const stage = await loneStages(browser, [[whole]], 'lean')
+  const counts = [2, 4, 8]
+  const rates = new Map<string, number[]>()
+  const measure = async (sequences: number, together: boolean): Promise<void> => {
+    const [run] = await stage.work(1, PAST, LONE_MS, { sequences, together })
+    const rate = ((run?.steps ?? NaN) / (run?.ms ?? NaN)) * 1000
+    const key = `${sequences} ${together ? 'together' : 'one by one'}`
+    rates.set(key, [...(rates.get(key) ?? []), rate])
+    log(`  ${key}: ${figure(rate)} tok/s`)
+  }
+  try {
+    await stage.work(1, PAST, 500)
+    for (let round = 0; round < rounds; round++)
+      for (const count of counts)
+        for (const together of [true, false]) await measure(count, together)
+  } finally {
+    await stage.close()
+  }
+  const rateOf = (key: string) => rates.get(key) ?? []
+  return counts.map((count) =>
+    compare(
+      `aggregate.batch.${count}sequences`,
+      'tok/s',
+      'the same, one by one',
+      rateOf(`${count} together`),
+      rateOf(`${count} one by one`),
+    ),
+  )
 }
 
 /** Tokens a second of two answers while both run. */

@@ -2,7 +2,7 @@
 import type { Bench } from '../bench.ts'
 import { runPlanSim } from '../plan-sim.ts'
 import type { Row } from '../rows.ts'
-import { aggregate, stages } from './many.ts'
+import { aggregate, batch, stages } from './many.ts'
 import { migrate } from './migrate.ts'
 import { planned, rebalance } from './moving.ts'
 import { hop, ring } from './ring.ts'
@@ -17,6 +17,7 @@ export const PARTS: Readonly<Record<string, (bench: Bench) => Promise<Row[]>>> =
   ring,
   hop,
   aggregate,
+  batch,
   stages,
   'plan.sim': (bench) => Promise.resolve(runPlanSim((line) => bench.log(`  ${line}`))),
   'plan.tabs': planned,
