@@ -24,6 +24,8 @@ export interface AskerOptions {
 
 interface Open {
   readonly ask: Ask
+  /** An answer to an earlier one of the same sequence may still be on its way. */
+  readonly question: number
   readonly onEvent: (event: AnswerEvent) => void
   readonly generated: number[]
   repeats: number
@@ -47,6 +49,7 @@ interface Ending {
 export class Asker {
   readonly #options: AskerOptions
   readonly #open = new Map<number, Open>()
+  #questions = 0
 
   constructor(options: AskerOptions) {
     this.#options = options
@@ -61,6 +64,7 @@ export class Asker {
     this.#close(ask.sequence)
     const open: Open = {
       ask,
+      question: ++this.#questions,
       onEvent,
       generated: [],
       repeats: 0,
@@ -99,10 +103,15 @@ export class Asker {
     for (const open of this.#open.values()) this.#wait(open)
   }
 
-  /** From the starter of the active plan. */
-  receive(sequence: number, message: AnswerMessage, epoch: Epoch): void {
+  /** From the starter of a plan, to that question. */
+  receive(
+    sequence: number,
+    question: number,
+    message: AnswerMessage,
+    epoch: Epoch,
+  ): void {
     const open = this.#open.get(sequence)
-    if (!open) return
+    if (open?.question !== question) return
     const { generated } = open
     switch (message.kind) {
       case 'token':
@@ -128,8 +137,9 @@ export class Asker {
   }
 
   #send(open: Open): void {
-    const { ask, generated } = open
+    const { ask, generated, question } = open
     const message: AskMessage = {
+      question,
       ids: [...ask.ids, ...generated],
       answered: generated.length,
       maxTokens: ask.maxTokens,

@@ -194,7 +194,7 @@ describe('frames', () => {
 describe('messages', () => {
   const bounds = { context: 10, vocabulary: 50 }
   const sampling = { temperature: 1, topK: 0, topP: 1, repetitionPenalty: 1, seed: 1 }
-  const ask = { ids: [1, 2], answered: 1, maxTokens: 5, sampling }
+  const ask = { question: 1, ids: [1, 2], answered: 1, maxTokens: 5, sampling }
   const bytes = (value: unknown) => new TextEncoder().encode(JSON.stringify(value))
 
   it('pass when they fit the model', () => {

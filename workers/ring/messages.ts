@@ -7,7 +7,11 @@ export const MOST_SEQUENCES = 64
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
 const ms = v.pipe(v.number(), v.finite(), v.minValue(0))
 
+const u32 = v.pipe(count, v.maxValue(0xffff_ffff))
+
 const askSchema = v.strictObject({
+  /** Which of the asking device's questions it is: answers name it. */
+  question: u32,
   /** Conversation, then what was answered already. */
   ids: v.pipe(v.array(count), v.minLength(1)),
   /** How many of `ids`, at their end, are answer. */
@@ -47,8 +51,6 @@ const answerSchema = v.variant('kind', [
   }),
 ])
 export type AnswerMessage = v.InferOutput<typeof answerSchema>
-
-const u32 = v.pipe(count, v.maxValue(0xffff_ffff))
 
 /** Sequences whose caches are here, with their rows. */
 const listSchema = v.pipe(

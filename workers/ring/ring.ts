@@ -145,9 +145,10 @@ export class Ring {
     const { manifest } = this.#options
     const { engine } = part ?? {}
     const plans = this.#plans
+    // What is prepared keeps the engine's caches alive.
+    plans.endPrevious()
     const next = plans.takeNext()
     const before = next?.before ?? plans.current?.plan ?? null
-    plans.endPrevious()
     const lost = engine && engine !== this.#holding?.engine ? this.#drop() : []
     const isPrepared =
       next !== null &&
@@ -220,6 +221,9 @@ export class Ring {
     this.#succession = null
     if (next !== self || !part) {
       if (next === null) return
+      // An engine that was given up has nothing to hand over.
+      if (!this.#starter && starterOf(before) === self && next !== self)
+        this.#send(next, { ...PLAIN, kind: 'moved', epoch, sequence: 0 })
       this.#starter?.handOver((state, sequence) => {
         const payload = messages.write(state)
         this.#send(next, { ...PLAIN, kind: 'state', epoch, sequence, payload })
@@ -259,14 +263,16 @@ export class Ring {
             sequence,
           })
       },
-      answer: (
-        from: Epoch,
-        device: string,
-        sequence: number,
-        message: messages.AnswerMessage,
-      ) => {
+      answer: (from, { device, sequence, question: attempt }, message) => {
         const payload = messages.write(message)
-        this.#send(device, { ...PLAIN, kind: 'answer', epoch: from, sequence, payload })
+        const frame = {
+          ...PLAIN,
+          kind: 'answer',
+          epoch: from,
+          sequence,
+          attempt,
+        } as const
+        this.#send(device, { ...frame, payload })
       },
       moved: () => this.#moved(),
     }
@@ -426,7 +432,7 @@ export class Ring {
         const answer =
           device === starterOf(plan) &&
           messages.readAnswer(frame.payload, manifest.vocabulary)
-        if (answer) this.#asker.receive(sequence, answer, plan.epoch)
+        if (answer) this.#asker.receive(sequence, attempt, answer, plan.epoch)
         else this.#malformed++
         return
       }
@@ -455,7 +461,9 @@ export class Ring {
         return
       case 'kv-want':
         this.#plans.copying(serving)
-        void source?.give(plan, device, frame)
+        if (source) void source.give(plan, device, frame)
+        // The chunk that waits for them can be fed again at once.
+        else this.#send(device, { ...frame, kind: 'kv', rows: 0 })
         return
       case 'kv-list': {
         const list = messages.readKvList(frame.payload)

@@ -12,6 +12,14 @@ import { compareEpochs } from './epoch.ts'
 import type { AnswerMessage, AskMessage, Fault, StateMessage } from './messages.ts'
 import { BROKEN, rowsOf } from './logits.ts'
 import { sample } from './sampler.ts'
+import {
+  commonPrefix,
+  isSame,
+  stateOf,
+  type Asking,
+  type Known,
+  type Running,
+} from './starter-state.ts'
 import type { Epoch } from './types.ts'
 
 /**
@@ -52,40 +60,10 @@ export interface StarterOptions {
   begin(epoch: Epoch, chunk: ChunkHeader, ids: readonly number[]): void
   /** Frees the caches along the ring. */
   forget(sequence: number): void
-  /** `epoch`: of the plan that the answer comes from. */
-  answer(epoch: Epoch, device: string, sequence: number, message: AnswerMessage): void
+  /** From a plan of that epoch. */
+  answer(epoch: Epoch, to: Asking, message: AnswerMessage): void
   /** Nothing is fed any more under plans before the newest. */
   moved(): void
-}
-
-/** What the caches of the ring hold of a sequence. */
-interface Known {
-  readonly asker: string
-  readonly ids: number[]
-  /** Attempt that fed each row. */
-  readonly fed: number[]
-}
-
-interface Running {
-  /** The plan that its rows are fed under. */
-  epoch: Epoch
-  readonly ask: AskMessage
-  readonly ids: number[]
-  readonly reused: number
-  /** Null: one lap per token. */
-  readonly drafter: Pick<Drafter, 'next' | 'heard'> | null
-  attempt: number
-  /** Rows sent in this attempt or before; guesses count once they held. */
-  sent: number
-  inFlight: number
-  /** Since the newest token: rows refused, and links missing. */
-  tries: number
-  waits: number
-  readonly askedAt: number
-  firstAt: number | null
-  laps: number
-  lapAt: number
-  cancelTimer: () => void
 }
 
 export class Starter {
@@ -166,8 +144,10 @@ export class Starter {
     if (this.#successor) return
     const { clock } = this.#options
     const context = this.#context
+    const { question } = ask
+    const to = { device, sequence, question }
     const fail = (message: string) =>
-      this.#options.answer(this.#epoch, device, sequence, { kind: 'failed', message })
+      this.#options.answer(this.#epoch, to, { kind: 'failed', message })
     const known = this.#known.get(sequence) ?? { asker: device, ids: [], fed: [] }
     if (known.asker !== device) {
       fail('This chat belongs to another phone; start a new one.')
@@ -175,6 +155,7 @@ export class Starter {
     }
     const before = this.#running.get(sequence)
     if (before && isSame(before, ask)) {
+      before.question = question
       this.#repeat(sequence, before, ask.answered)
       return
     }
@@ -196,6 +177,7 @@ export class Starter {
     const running: Running = {
       epoch: this.#epoch,
       ask,
+      question,
       ids: [...ask.ids],
       reused,
       drafter: this.#drafterFor(ask),
@@ -287,9 +269,10 @@ export class Starter {
     const full = came.length === room
     // The next lap is on its way before anyone is told.
     if (!full && eos === undefined) this.#feed(sequence, running)
+    const to = { device: known.asker, sequence, question: running.question }
     for (const [i, id] of came.entries()) {
       const message = { kind: 'token', index: index + i, id } as const
-      this.#options.answer(epoch, known.asker, sequence, message)
+      this.#options.answer(epoch, to, message)
     }
     if (eos !== undefined) this.#end(sequence, 'eos', eos)
     else if (full) this.#end(sequence, 'length')
@@ -400,13 +383,14 @@ export class Starter {
   }
 
   /** Tokens that the asking device lacks, or may lack. */
-  #repeat(sequence: number, { ask, ids, epoch }: Running, answered: number): void {
+  #repeat(sequence: number, running: Running, answered: number): void {
+    const { ask, ids, epoch, question } = running
     const start = ask.ids.length - ask.answered
-    const asker = this.#known.get(sequence)?.asker
-    if (asker === undefined) return
+    const device = this.#known.get(sequence)?.asker
+    if (device === undefined) return
     for (const [i, id] of ids.slice(start + answered).entries()) {
       const message = { kind: 'token', index: answered + i, id } as const
-      this.#options.answer(epoch, asker, sequence, message)
+      this.#options.answer(epoch, { device, sequence, question }, message)
     }
   }
 
@@ -497,9 +481,11 @@ export class Starter {
   }
 
   #tell(sequence: number, message: AnswerMessage): void {
-    const asker = this.#known.get(sequence)?.asker
-    const epoch = this.#running.get(sequence)?.epoch ?? this.#epoch
-    if (asker !== undefined) this.#options.answer(epoch, asker, sequence, message)
+    const device = this.#known.get(sequence)?.asker
+    const running = this.#running.get(sequence)
+    if (device === undefined || !running) return
+    const { epoch, question } = running
+    this.#options.answer(epoch, { device, sequence, question }, message)
   }
 
   #finish(sequence: number): void {
@@ -517,33 +503,4 @@ export class Starter {
       this.#options.forget(sequence)
     }
   }
-}
-
-/** Whether this question is being answered: then asking again changes nothing. */
-function isSame({ ask, ids }: Running, again: AskMessage): boolean {
-  return (
-    ask.ids.length - ask.answered === again.ids.length - again.answered &&
-    again.ids.length <= ids.length &&
-    again.ids.every((id, i) => id === ids[i]) &&
-    ask.maxTokens === again.maxTokens &&
-    JSON.stringify(ask.sampling) === JSON.stringify(again.sampling)
-  )
-}
-
-function stateOf({ asker, ids, fed }: Known, running?: Running): StateMessage {
-  const starts = fed.flatMap((attempt, row): [number, number][] =>
-    attempt === fed[row - 1] ? [] : [[row, attempt]],
-  )
-  const common = { asker, rows: ids.length, fed: starts }
-  if (!running) return { ...common, ids, running: null }
-  const { ask } = running
-  const answered = running.ids.length - ask.ids.length + ask.answered
-  const { maxTokens, sampling } = ask
-  return { ...common, ids: running.ids, running: { answered, maxTokens, sampling } }
-}
-
-function commonPrefix(a: readonly number[], b: readonly number[]): number {
-  const end = Math.min(a.length, b.length)
-  for (let i = 0; i < end; i++) if (a[i] !== b[i]) return i
-  return end
 }
