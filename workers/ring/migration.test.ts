@@ -276,19 +276,19 @@ describe('a plan ends on all its devices', () => {
 
   it('and not before, however long its starter takes to hear of the next one', async () => {
     const { manifest, room: made } = await room(MODEL, FIRST)
-    const answer = made.ask('e', question(1, prompt(20), { maxTokens: 120 }))
+    const answer = made.ask('e', question(1, prompt(20), { maxTokens: 400 }))
     await made.run(() => answer.tokens.length > 4)
     await ahead(made, SECOND, FIRST)
     made.serve(SECOND, ['b', 'c', 'd', 'e'])
     for (let second = 0; second < 90; second++) {
-      for (let i = 0; i < 4; i++) await made.step()
+      for (let i = 0; i < 12; i++) await made.step()
       made.clock.move(1000)
     }
     expect(answer.end).toBeNull()
     expect(made.ended).toBe(0)
     made.serve(SECOND, ['a'])
     await rest(made)
-    expect(answer.tokens).toEqual(await reference(manifest, prompt(20), 120, GREEDY))
+    expect(answer.tokens).toEqual(await reference(manifest, prompt(20), 400, GREEDY))
     expect(made.ended).toBe(3)
   })
 })
