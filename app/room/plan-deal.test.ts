@@ -16,7 +16,7 @@ const device = (join: number, change: Partial<DealDevice> = {}): DealDevice => (
   device: `d${join}`,
   join,
   engine: 'wasm',
-  mode: 'dense',
+  mode: 'lean',
   memoryBudget: 2e9,
   msPerLayer: 2,
   msStarter: 12,

@@ -79,10 +79,9 @@ const MOST_INSERTED = 512
 
 /** Ids of the `k` largest logits (0: of all), ascending. */
 function bestOf(logits: Float32Array | Float64Array, k: number): Uint32Array {
-  const all = Uint32Array.from(logits.keys())
-  if (k === 0 || k >= logits.length) return all
+  if (k === 0 || k >= logits.length) return allOf(logits)
   const order = (a: number, b: number) => (logits[b] ?? 0) - (logits[a] ?? 0) || a - b
-  if (k > MOST_INSERTED) return all.sort(order).subarray(0, k).sort()
+  if (k > MOST_INSERTED) return allOf(logits).sort(order).subarray(0, k).sort()
   // Sorted, best first; most logits fail the first comparison.
   const ids: number[] = []
   let worst = -Infinity
@@ -101,6 +100,12 @@ function bestOf(logits: Float32Array | Float64Array, k: number): Uint32Array {
     worst = logits[ids.at(-1) ?? 0] ?? -Infinity
   }
   return Uint32Array.from(ids).sort()
+}
+
+function allOf({ length }: ArrayLike<number>): Uint32Array {
+  const ids = new Uint32Array(length)
+  for (let id = 0; id < length; id++) ids[id] = id
+  return ids
 }
 
 /** Indices into `kept` of the fewest entries that hold `topP` of the weight. */

@@ -3,7 +3,8 @@
  * and fails for itself, but their products with one matrix are one product, for which the
  * weights are read and converted once.
  */
-import type { Int8Matrix, Rows } from './int8-matrix.ts'
+import type { Int8Matrix } from './int8-matrix.ts'
+import type { Rows } from './int8-team.ts'
 import type { Mutex } from './stage-errors.ts'
 
 export interface Product extends Rows {

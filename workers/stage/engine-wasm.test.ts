@@ -56,8 +56,9 @@ describe.each(models)('$name on WASM', ({ name, modes, model }) => {
     const checks = engineChecks({
       ...{ create, model, mode },
       tolerance: toleranceFor('wasm', half ? 'float16' : 'float32', quantised),
-      // Steps of other sizes take other kernels: the additions come in another order.
-      ownTolerance: half ? 0.02 : 1e-5,
+      // Steps of other sizes take other kernels: the additions come in another order, which
+      // may change how a value is rounded to int16.
+      ownTolerance: half ? 0.02 : mode === 'lean' ? 1e-3 : 1e-5,
     })
     it.each(checks)('$name', ({ run }) => run())
 

@@ -13,10 +13,12 @@ import {
   upload,
   type HeapTensor,
 } from './heap-session.ts'
+import { Int8Team, type Helpers } from './int8-team.ts'
 import { LeanSession } from './lean-session.ts'
 import { cachesAreShareable } from './shared-caches.ts'
 import { Mutex } from './stage-errors.ts'
 import type { Engine, TensorData } from './types.ts'
+import type { WeightFile } from './weights.ts'
 
 /** The runtime runs one call at a time, whichever session it is for. */
 const queues = new WeakMap<HeapModule, Mutex>()
@@ -24,6 +26,8 @@ const queues = new WeakMap<HeapModule, Mutex>()
 export interface WasmOptions extends EngineOptions {
   /** From `startModule` (Node) or `loadWasmRuntime` (browser); engines may share it. */
   readonly runtime: HeapModule
+  /** Threads for products with int8 weights, beside the one that calls; absent: none. */
+  readonly helpers?: Helpers
 }
 
 export function createWasmEngine(options: WasmOptions): Engine {
@@ -32,10 +36,18 @@ export function createWasmEngine(options: WasmOptions): Engine {
 
 type NamedTensors = ReadonlyMap<string, HeapTensor>
 
-function wasmBackend({ runtime }: WasmOptions): Backend<HeapCaches> {
+function wasmBackend({ runtime, helpers }: WasmOptions): Backend<HeapCaches> {
   const tensorsOf = new WeakMap<SharedTables, NamedTensors>()
   const queue = queues.get(runtime) ?? new Mutex()
   queues.set(runtime, queue)
+  let team: Promise<Int8Team> | null = null
+  const openLean = async (
+    { model }: LinkedSpan,
+    weights: readonly WeightFile[],
+  ): Promise<LeanSession> => {
+    team ??= Int8Team.start(runtime, helpers)
+    return LeanSession.open(runtime, model, weights, await team)
+  }
   return {
     kind: 'wasm',
     // A session call costs 0.02 ms; in return a layer is loaded, kept and freed by itself.
@@ -44,7 +56,7 @@ function wasmBackend({ runtime }: WasmOptions): Backend<HeapCaches> {
       queue.run(async () => {
         const session =
           mode === 'lean'
-            ? await LeanSession.open(runtime, linked.model, weights)
+            ? await openLean(linked, weights)
             : await HeapSession.open(runtime, linked.model, weights, {
                 optimisation: 'all',
               })
@@ -64,7 +76,10 @@ function wasmBackend({ runtime }: WasmOptions): Backend<HeapCaches> {
     },
     batch: (mode, runs) => (mode === 'lean' ? new Batch(runs, queue) : null),
     caches: (caches) => new HeapCaches(runtime, caches),
-    close: () => Promise.resolve(),
+    close: async () => {
+      const started = await team
+      started?.close()
+    },
   }
 }
 

@@ -4,6 +4,7 @@
  * that read what it gave, then the next piece.
  */
 import { bytesField, concat, graphField } from '../../model-split/link/wire.ts'
+import { MOST_BLOCK } from './int8-kernel.ts'
 import {
   allFields,
   ATTRIBUTE,
@@ -222,7 +223,11 @@ function matrixOf(q: Tensor, scales: Tensor, columns: number): LeanMatrix | null
   const [blocks = 0, width = 0] = scales.dims
   const block = k / blocks
   const flat = q.dims.length === 2 && scales.dims.length === 2 && width === n
-  const even = Number.isInteger(block) && block % 16 === 0 && n % columns === 0
+  const even =
+    Number.isInteger(block) &&
+    block % 16 === 0 &&
+    block <= MOST_BLOCK &&
+    n % columns === 0
   if (!flat || !even || !q.location || !scales.location) return null
   return { name: q.name, k, n, block, q, scales }
 }

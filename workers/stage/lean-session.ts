@@ -16,6 +16,7 @@ import {
 } from './heap-session.ts'
 import { PANEL } from './int8-kernel.ts'
 import { Int8Matrix } from './int8-matrix.ts'
+import type { Int8Team } from './int8-team.ts'
 import {
   pieceModel,
   planLean,
@@ -45,6 +46,7 @@ export class LeanSession {
     module: HeapModule,
     model: Uint8Array,
     weights: readonly WeightFile[],
+    team: Int8Team,
   ): Promise<LeanSession> {
     const session = new LeanSession(module)
     const bytesAt = ({ location, offset }: Place, length: number): Uint8Array => {
@@ -67,7 +69,7 @@ export class LeanSession {
         const scales = bytesAt(matrix.scales, scaleBytes(matrix))
         session.#matrices.set(
           name,
-          await Int8Matrix.open(module, { k, n, block, q, scales }),
+          new Int8Matrix(module, team, { k, n, block, q, scales }),
         )
       }
       await session.#openPieces(plan, weights)

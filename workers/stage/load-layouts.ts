@@ -9,13 +9,20 @@ import { StageError, type Engine, type EngineKind } from './types.ts'
 import type { LoadOptions, LoadProgress, ShardReader, WeightMode } from './types.ts'
 import { addedBytes, modesOf } from './weight-modes.ts'
 
+export interface WantedEngine {
+  readonly kind: EngineKind
+  /** Of the weights that it will hold. */
+  readonly mode: WeightMode
+  readonly threads: number
+}
+
 /** Effects and late imports, injected. */
 export interface StageParts {
   /**
    * Fetches the runtime and makes an empty engine.
    * @throws Error where this browser cannot run it.
    */
-  engine(kind: EngineKind, threads: number): Promise<Engine>
+  engine(wanted: WantedEngine): Promise<Engine>
   /** Null where WebGPU is worth trying for the model, else one sentence why not. */
   webgpuMissing(options: OpenOptions): Promise<string | null>
   reader(options: OpenOptions): Promise<ShardReader>
@@ -60,7 +67,7 @@ export async function loadLayouts(
   const { manifest, threads } = options
   const reader = await parts.reader(options)
   watch.signal.throwIfAborted()
-  const engine = shared ?? (await parts.engine(kind, threads))
+  const engine = shared ?? (await parts.engine({ kind, mode, threads }))
   const layout = ++layouts
   const order: LoadOptions = { layout, manifest, reader, spans, mode, dormant }
   const loaded: LoadOptions[] = []
@@ -111,13 +118,13 @@ export function withFallback(
     const spans = layouts.flatMap((each) => each.spans)
     const most = options.memoryBudget - rowBytes * LEAST_ROWS
     const { mode: asked, threads } = options
-    const modes = asked === 'auto' ? modesOf('wasm', threads) : [asked]
+    const modes = asked === 'auto' ? modesOf('wasm') : [asked]
     const fits = (mode: WeightMode): boolean =>
       addedBytes(options.manifest, mode, spans, []) <= most
     const mode = modes.find(fits)
     if (!mode)
       throw new StageError('out-of-memory', 'The processor has too little memory.')
-    const engine = await parts.engine('wasm', threads)
+    const engine = await parts.engine({ kind: 'wasm', mode, threads })
     const watch = { onProgress: () => undefined, signal: new AbortController().signal }
     try {
       const again = layouts.map((each) => ({ ...each, mode }))

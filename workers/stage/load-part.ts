@@ -171,7 +171,7 @@ function heldBytes(loaded: readonly LoadedPart[]): number {
  */
 function modeFor(
   kind: EngineKind,
-  { mode, manifest, memoryBudget, threads }: OpenOptions,
+  { mode, manifest, memoryBudget }: OpenOptions,
   costs: ModelCosts,
   wanted: WantedPart,
   rowBytes: number,
@@ -181,7 +181,7 @@ function modeFor(
   // Weights that are not quantised have one form only.
   if (Object.values(manifest.blobs).every(({ quantised }) => quantised.length === 0))
     return 'packed'
-  const modes = modesOf(kind, threads)
+  const modes = modesOf(kind)
   const roomAt = (rows: number): number => memoryBudget - rowBytes * rows
   for (const rows of [PLANNED_ROWS, LEAST_ROWS]) {
     const order = preferred ? [preferred, ...modes] : modes

@@ -3,18 +3,20 @@ import moduleUrl from 'onnxruntime-web/ort-wasm-simd-threaded.mjs?url'
 import wasmUrl from 'onnxruntime-web/ort-wasm-simd-threaded.wasm?url'
 import { importFactory, startModule, type HeapModule } from './heap-module.ts'
 
-let started: Promise<HeapModule> | null = null
+const started = new Map<number, Promise<HeapModule>>()
 
 /**
- * Starts the runtime, once per worker.
- * @param threads more than 1 takes effect only where the page is cross-origin isolated, and
- * only on the first call. Threads load the runtime's own file, never our worker.
+ * Starts the runtime; once for each number of threads.
+ * @param threads more than 1 takes effect only where the page is cross-origin isolated. They
+ * load the runtime's own file, never our worker.
  */
 export function loadWasmRuntime(threads: number): Promise<HeapModule> {
-  started ??= start(self.crossOriginIsolated ? Math.max(1, threads) : 1)
+  const most = self.crossOriginIsolated ? Math.max(1, threads) : 1
+  const starting = started.get(most) ?? start(most)
+  started.set(most, starting)
   // A failed start (offline, say) may be tried again.
-  started.catch(() => (started = null))
-  return started
+  starting.catch(() => started.delete(most))
+  return starting
 }
 
 async function start(threads: number): Promise<HeapModule> {

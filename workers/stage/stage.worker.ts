@@ -8,9 +8,9 @@ import { systemClock } from '../ring/clock.ts'
 import { systemClock as probeClock } from '../shards/clock.ts'
 import type { ShardsApi, ShardSource } from '../shards/types.ts'
 import type { OpenOptions, StageApi } from './api.ts'
-import type { StageParts } from './load-layouts.ts'
+import type { StageParts, WantedEngine } from './load-layouts.ts'
 import { StageService } from './stage-service.ts'
-import { StageError, type Engine, type EngineKind } from './types.ts'
+import { StageError, type Engine } from './types.ts'
 
 /** What the worker offers beyond the stage itself. */
 export interface StageWorkerApi extends StageApi {
@@ -27,13 +27,18 @@ let shards: ReturnType<typeof wrap<ShardsApi>> | null = null
 const parts: StageParts = {
   clock: systemClock,
 
-  async engine(kind: EngineKind, threads: number): Promise<Engine> {
+  async engine({ kind, mode, threads }: WantedEngine): Promise<Engine> {
     if (kind === 'wasm') {
-      const [{ createWasmEngine }, { loadWasmRuntime }] = await Promise.all([
-        import('./engine-wasm.ts'),
-        import('./ort-wasm.ts'),
-      ])
-      return createWasmEngine({ runtime: await loadWasmRuntime(threads) })
+      const [{ createWasmEngine }, { loadWasmRuntime }, { browserHelpers }] =
+        await Promise.all([
+          import('./engine-wasm.ts'),
+          import('./ort-wasm.ts'),
+          import('./int8-helpers.ts'),
+        ])
+      // Threads of the runtime and of the products would wait for one another's cores.
+      const isLean = mode === 'lean'
+      const runtime = await loadWasmRuntime(isLean ? 1 : threads)
+      return createWasmEngine({ runtime, helpers: browserHelpers(isLean ? threads : 1) })
     }
     const [{ createWebGpuEngine }, { loadWebGpuRuntime }] = await Promise.all([
       import('./engine-webgpu.ts'),

@@ -3,13 +3,9 @@ import type { Manifest } from '../../model-split/manifest.ts'
 import { blobsOf, type Span } from '../../model-split/span.ts'
 import type { EngineKind, WeightMode } from './types.ts'
 
-/**
- * Fastest first. WASM has no fast kernel for packed weights, WebGPU has; the kernel for int8
- * has one thread, so that with several a long prompt is read faster in float32.
- */
-export function modesOf(kind: EngineKind, threads: number): readonly WeightMode[] {
-  if (kind === 'webgpu') return ['packed', 'lean', 'dense']
-  return threads > 1 ? ['dense', 'lean', 'packed'] : ['lean', 'dense', 'packed']
+/** Fastest first. WASM has no fast kernel for packed weights, WebGPU has. */
+export function modesOf(kind: EngineKind): readonly WeightMode[] {
+  return kind === 'webgpu' ? ['packed', 'lean', 'dense'] : ['lean', 'dense', 'packed']
 }
 
 /** Weight bytes of spans, without those that other spans brought already. */
