@@ -22,6 +22,8 @@ export interface LinkedSpan {
   readonly outputs: readonly string[]
   /** Name of the logits output where the span has the head. */
   readonly logits: string | null
+  /** Element types of all that is given, border tensors and logits, by name. */
+  readonly given: Readonly<Record<string, Dtype>>
 }
 
 /** Graph fields added to a span, to look inside it (used to measure a cut). */
@@ -91,12 +93,14 @@ export function link(
   Object.entries(inputs).forEach(([name, tensor]) => input(name, tensor))
   Object.entries(feeds).forEach(([name, feed]) => input(name, feed))
   caches.forEach((cache) => input(cache.input, cache))
+  const given: Record<string, Dtype> = {}
   for (const name of outputs) {
     const tensor = manifest.tensors[name]
-    if (tensor) output(name, tensor.dtype)
+    if (tensor) given[name] = tensor.dtype
   }
+  if (logits !== null) given[logits] = manifest.logits.dtype
+  Object.entries(given).forEach(([name, dtype]) => output(name, dtype))
   caches.forEach((cache) => output(cache.output, cache.dtype))
-  if (logits !== null) output(logits, manifest.logits.dtype)
   extra.outputs.forEach(({ name, dtype }) => output(name, dtype))
   const externalData = [...blobs].flatMap((blob) =>
     (manifest.blobs[blob]?.forms[mode] ?? []).map((form) => ({
@@ -106,7 +110,7 @@ export function link(
     })),
   )
   const model = modelProto(cut(manifest.header), concat([...fields, ...extra.fields]))
-  return { model, externalData, feeds, caches, inputs, outputs, logits }
+  return { model, externalData, feeds, caches, inputs, outputs, logits, given }
 }
 
 /** A fixed axis as a number, one that changes from run to run by name. */

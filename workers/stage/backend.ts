@@ -7,9 +7,13 @@ import type { RunSize } from './tensors.ts'
 import type { EngineKind, TensorData, WeightMode } from './types.ts'
 import type { WeightFile } from './weights.ts'
 
-/** @typeParam Kept - the caches of one sequence in one layer, wherever they live. */
-export interface Backend<Kept extends LayerCaches> {
+/**
+ * @typeParam Kept - the caches of one sequence in one layer, wherever they live.
+ * @typeParam Held - a tensor where the runtime has it: in the WASM heap, on the graphics chip.
+ */
+export interface Backend<Kept extends LayerCaches, Held extends HeldTensor> {
   readonly kind: EngineKind
+  readonly tensors: HeldTensors<Held>
   /** Divides a span into sessions, in order; together they are the span. */
   divide(manifest: Manifest, span: Span, mode: WeightMode): Span[]
   /** Refuses a model that this device cannot run. @throws StageError */
@@ -20,7 +24,7 @@ export interface Backend<Kept extends LayerCaches> {
     weights: readonly WeightFile[],
     mode: WeightMode,
     tables: readonly SharedTables[],
-  ): Promise<BackendSession<Kept>>
+  ): Promise<BackendSession<Kept, Held>>
   /**
    * Copies weights, by name, to where any session can read them as an input; absent where a
    * session can only have weights of its own.
@@ -32,6 +36,22 @@ export interface Backend<Kept extends LayerCaches> {
   caches(caches: readonly Cache[]): Kept
   /** Frees what outlives the sessions. */
   close(): Promise<void>
+}
+
+export interface HeldTensor {
+  readonly dims: readonly number[]
+}
+
+/**
+ * In and out of the runtime. Between the parts of one run, and for all parts that read one
+ * input, nothing goes through here.
+ */
+export interface HeldTensors<Held> {
+  upload(tensor: TensorData): Held
+  /** A copy of elements `[from, to)` along an axis. */
+  slice(tensor: Held, axis: number, from: number, to: number): Held
+  download(tensor: Held): Promise<TensorData>
+  dispose(tensor: Held): void
 }
 
 export interface SharedTables {
@@ -49,9 +69,9 @@ export interface LayerCaches {
   write(from: number, rows: number, tensors: readonly TensorData[]): Promise<void>
 }
 
-export interface RunRequest<Kept> {
-  /** Integer inputs and border tensors, checked. */
-  readonly inputs: ReadonlyMap<string, TensorData>
+export interface RunRequest<Kept, Held> {
+  /** Integer inputs and border tensors; they stay the caller's. */
+  readonly inputs: ReadonlyMap<string, Held>
   /** Caches of the layers, in order; of at least `size.past` rows. The run adds its own. */
   readonly kept: readonly Kept[]
   readonly size: RunSize
@@ -59,13 +79,13 @@ export interface RunRequest<Kept> {
   readonly batch: Batch | null
 }
 
-export interface BackendSession<Kept> {
+export interface BackendSession<Kept, Held> {
   /** Bytes of weights that it holds, without tables. */
   readonly weights: number
   /**
-   * Border tensors by name; logits of all computed rows. Where it throws, the caches still hold
-   * their first `size.past` rows.
+   * Border tensors by name, and logits of all computed rows; they are the caller's to dispose.
+   * Where it throws, the caches still hold their first `size.past` rows.
    */
-  run(request: RunRequest<Kept>): Promise<Map<string, TensorData>>
+  run(request: RunRequest<Kept, Held>): Promise<Map<string, Held>>
   release(): Promise<void>
 }

@@ -7,7 +7,8 @@ import { openSource } from '../../model-split/source/open.ts'
 import { runCanary, toleranceFor } from './canary.ts'
 import { engineChecks } from './engine-suite.ts'
 import { createWasmEngine } from './engine-wasm.ts'
-import type { CutModel } from './suite-tools.ts'
+import type { HeapModule } from './heap-module.ts'
+import { Chain, linksOf, refused, type CutModel } from './suite-tools.ts'
 import type { Engine, WeightMode } from './types.ts'
 import { nodeRuntime } from './testing/node-runtime.ts'
 
@@ -33,6 +34,30 @@ async function cut(name: string): Promise<CutModel> {
 function readerOf(folder: string): CutModel['reader'] {
   const read = async (path: string) => new Uint8Array(await readFile(join(folder, path)))
   return { file: read, shard: (sha256) => read(`shards/${sha256}.bin`) }
+}
+
+/** The runtime, and which of its tensors are not released yet. */
+function counted(): { runtime: HeapModule; live: ReadonlySet<number> } {
+  const live = new Set<number>()
+  const seen: HeapModule = Object.assign(Object.create(runtime) as HeapModule, {
+    _OrtCreateTensor: (...args: Parameters<HeapModule['_OrtCreateTensor']>) => {
+      const handle = runtime._OrtCreateTensor(...args)
+      live.add(handle)
+      return handle
+    },
+    _OrtRun: async (...args: Parameters<HeapModule['_OrtRun']>) => {
+      const code = await runtime._OrtRun(...args)
+      const [, , , , , count, outputs] = args
+      for (let i = 0; code === 0 && i < count; i++)
+        live.add(runtime.getValue(outputs + 4 * i, '*'))
+      return code
+    },
+    _OrtReleaseTensor: (handle: number) => {
+      expect(live.delete(handle)).toBe(true)
+      return runtime._OrtReleaseTensor(handle)
+    },
+  })
+  return { runtime: seen, live }
 }
 
 /** What is special about each is in the fixtures' README. */
@@ -61,6 +86,29 @@ describe.each(models)('$name on WASM', ({ name, modes, model }) => {
       ownTolerance: half ? 0.02 : mode === 'lean' ? 1e-3 : 1e-5,
     })
     it.each(checks)('$name', ({ run }) => run())
+
+    it('leaves nothing of a run in the heap but caches', async () => {
+      const { manifest, reader } = model
+      const { runtime, live } = counted()
+      const engine = createWasmEngine({ runtime })
+      const spans = [
+        { from: 0, to: manifest.layers, embed: true, head: false },
+        { from: manifest.layers, to: manifest.layers, embed: false, head: true },
+      ]
+      await engine.load({ layout: 1, manifest, reader, spans, mode })
+      const chain = new Chain(manifest, linksOf(engine, 1, spans))
+      await chain.generate(1, [3, 1, 2], 2)
+      engine.drop(1)
+      const before = live.size
+      await chain.generate(1, [3, 1, 2], 2)
+      await refused('bad-input', () => chain.logits(1, 5, [manifest.vocabulary]))
+      await refused('bad-input', () => chain.logits(1, 5, [0.5]))
+      expect(live.size).toBeGreaterThan(before)
+      engine.drop(1)
+      expect(live.size).toBe(before)
+      await engine.release()
+      expect(live.size).toBe(0)
+    })
 
     it('passes the canary', async () => {
       const { manifest, reader } = model

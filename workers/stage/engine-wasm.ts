@@ -1,6 +1,12 @@
 /** The engine for every browser: ONNX Runtime's WASM kernels, caches in the WASM heap. */
 import type { LinkedSpan } from '../../model-split/link/link.ts'
-import type { Backend, BackendSession, RunRequest, SharedTables } from './backend.ts'
+import type {
+  Backend,
+  BackendSession,
+  HeldTensors,
+  RunRequest,
+  SharedTables,
+} from './backend.ts'
 import { Batch } from './batch.ts'
 import { layerByLayer } from './divide.ts'
 import { StageEngine, type EngineOptions } from './engine.ts'
@@ -17,7 +23,8 @@ import { Int8Team, type Helpers } from './int8-team.ts'
 import { LeanSession } from './lean-session.ts'
 import { cachesAreShareable } from './shared-caches.ts'
 import { Mutex } from './stage-errors.ts'
-import type { Engine, TensorData } from './types.ts'
+import { slice } from './tensors.ts'
+import type { Engine } from './types.ts'
 import type { WeightFile } from './weights.ts'
 
 /** The runtime runs one call at a time, whichever session it is for. */
@@ -36,7 +43,7 @@ export function createWasmEngine(options: WasmOptions): Engine {
 
 type NamedTensors = ReadonlyMap<string, HeapTensor>
 
-function wasmBackend({ runtime, helpers }: WasmOptions): Backend<HeapCaches> {
+function wasmBackend({ runtime, helpers }: WasmOptions): Backend<HeapCaches, HeapTensor> {
   const tensorsOf = new WeakMap<SharedTables, NamedTensors>()
   const queue = queues.get(runtime) ?? new Mutex()
   queues.set(runtime, queue)
@@ -50,6 +57,7 @@ function wasmBackend({ runtime, helpers }: WasmOptions): Backend<HeapCaches> {
   }
   return {
     kind: 'wasm',
+    tensors: heapTensors(runtime),
     // A session call costs 0.02 ms; in return a layer is loaded, kept and freed by itself.
     divide: (_, span) => layerByLayer(span),
     open: (linked, weights, mode, tables) =>
@@ -61,7 +69,7 @@ function wasmBackend({ runtime, helpers }: WasmOptions): Backend<HeapCaches> {
                 optimisation: 'all',
               })
         const lent = tables.flatMap((each) => [...(tensorsOf.get(each) ?? [])])
-        return wasmSession(runtime, queue, linked, session, new Map(lent))
+        return wasmSession(queue, linked, session, new Map(lent))
       }),
     share: (weights) => {
       const tensors = new Map<string, HeapTensor>()
@@ -83,14 +91,24 @@ function wasmBackend({ runtime, helpers }: WasmOptions): Backend<HeapCaches> {
   }
 }
 
+function heapTensors(runtime: HeapModule): HeldTensors<HeapTensor> {
+  return {
+    upload: (tensor) => upload(runtime, tensor),
+    slice: (tensor, ...range) =>
+      upload(runtime, slice(download(runtime, tensor), ...range)),
+    download: (tensor) => Promise.resolve(download(runtime, tensor)),
+    dispose: (tensor) => {
+      disposeTensor(runtime, tensor)
+    },
+  }
+}
+
 function wasmSession(
-  runtime: HeapModule,
   queue: Mutex,
-  { model, caches, outputs, logits }: LinkedSpan,
+  { model, caches, given }: LinkedSpan,
   session: HeapSession | LeanSession,
   tables: NamedTensors,
-): BackendSession<HeapCaches> {
-  const given = logits === null ? outputs : [...outputs, logits]
+): BackendSession<HeapCaches, HeapTensor> {
   const inPlace = cachesAreShareable(model, caches)
 
   const run = async ({
@@ -98,32 +116,15 @@ function wasmSession(
     kept,
     size,
     batch,
-  }: RunRequest<HeapCaches>): Promise<Map<string, TensorData>> => {
-    const passing: HeapTensor[] = []
-    try {
-      const inputs = new Map(tables)
-      for (const each of kept)
-        for (const [name, tensor] of each.before(size, inPlace)) inputs.set(name, tensor)
-      for (const [name, tensor] of fed) {
-        const here = upload(runtime, tensor)
-        passing.push(here)
-        inputs.set(name, here)
-      }
-      const wanted = new Map(kept.flatMap((each) => each.targets(inPlace)))
-      for (const name of given) wanted.set(name, null)
-      const results = await session.run(inputs, wanted, batch)
-      for (const each of kept) each.after(results)
-      const found = new Map<string, TensorData>()
-      for (const name of given) {
-        const tensor = results.get(name)
-        if (!tensor) continue
-        passing.push(tensor)
-        found.set(name, download(runtime, tensor))
-      }
-      return found
-    } finally {
-      for (const tensor of passing) disposeTensor(runtime, tensor)
-    }
+  }: RunRequest<HeapCaches, HeapTensor>): Promise<Map<string, HeapTensor>> => {
+    const inputs = new Map([...tables, ...fed])
+    for (const each of kept)
+      for (const [name, tensor] of each.before(size, inPlace)) inputs.set(name, tensor)
+    const wanted = new Map(kept.flatMap((each) => each.targets(inPlace)))
+    for (const name in given) wanted.set(name, null)
+    const results = await session.run(inputs, wanted, batch)
+    for (const each of kept) each.after(results)
+    return new Map([...results].filter(([name]) => name in given))
   }
   return {
     weights: session.weights,

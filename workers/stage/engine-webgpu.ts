@@ -7,17 +7,18 @@ import type { LinkedSpan } from '../../model-split/link/link.ts'
 import type { Backend, BackendSession, RunRequest } from './backend.ts'
 import { runsOfLayers } from './divide.ts'
 import { StageEngine, type EngineOptions } from './engine.ts'
-import { GpuCaches, gpuType } from './gpu-caches.ts'
-import { fromOrt, toOrt, type Ort } from './ort-tensors.ts'
+import { GpuCaches } from './gpu-caches.ts'
+import { gpuType, GpuTensors } from './gpu-tensors.ts'
+import type { Ort } from './ort-tensors.ts'
 import { externalBytes, sumOf } from './onnx-fields.ts'
 import { cachesAreShareable } from './shared-caches.ts'
 import { Mutex } from './stage-errors.ts'
-import { StageError, type Engine, type TensorData } from './types.ts'
+import { StageError, type Engine } from './types.ts'
 import { usesHalf } from './webgpu-fit.ts'
 
 /**
  * Weights go to the graphics processor without a copy in the WASM heap; this bounds what
- * JavaScript holds meanwhile. Every further session costs one read-back per run.
+ * JavaScript holds meanwhile.
  */
 const SESSION_BYTES = 384 * 2 ** 20
 
@@ -36,13 +37,22 @@ export function createWebGpuEngine(options: WebGpuOptions): Engine {
   return new StageEngine(webGpuBackend(options), options)
 }
 
-function webGpuBackend(options: WebGpuOptions): Backend<GpuCaches> {
+function webGpuBackend(options: WebGpuOptions): Backend<GpuCaches, Tensor> {
   const { ort, device, sessionBytes = SESSION_BYTES } = options
   const queue = queues.get(ort) ?? new Mutex()
   queues.set(ort, queue)
   const guard = new DeviceGuard(device)
+  const tensors = new GpuTensors(ort, device)
   return {
     kind: 'webgpu',
+    tensors: {
+      upload: (tensor) => tensors.upload(tensor),
+      slice: (tensor, ...range) => tensors.slice(tensor, ...range),
+      download: (tensor) => guard.during(() => tensors.download(tensor)),
+      dispose: (tensor) => {
+        tensor.dispose()
+      },
+    },
     divide: (manifest, span, mode) => runsOfLayers(manifest, span, mode, sessionBytes),
     check: (manifest) => {
       if (usesHalf(manifest) && !device.features.has('shader-f16'))
@@ -62,9 +72,9 @@ function webGpuBackend(options: WebGpuOptions): Backend<GpuCaches> {
             logSeverityLevel: 3,
           }),
         )
-        return webGpuSession(options, guard, queue, linked, session)
+        return webGpuSession(guard, queue, linked, session)
       }),
-    caches: (caches) => new GpuCaches(ort, device, caches),
+    caches: (caches) => new GpuCaches(device, tensors, caches),
     close: () => {
       guard.expectLoss()
       device.destroy()
@@ -73,20 +83,22 @@ function webGpuBackend(options: WebGpuOptions): Backend<GpuCaches> {
   }
 }
 
-/** Caches stay where they are; all other outputs are read back. */
-function locations({ caches }: LinkedSpan): Record<string, 'gpu-buffer'> {
+/** Caches and hidden states stay on the device. */
+function locations({ caches, given }: LinkedSpan): Record<string, 'gpu-buffer'> {
+  const states = Object.keys(given).filter((name) =>
+    /^float(?:16|32)$/.test(given[name] ?? ''),
+  )
   const onGpu = caches.filter(({ dtype }) => gpuType(dtype) !== null)
-  return Object.fromEntries(onGpu.map(({ output }) => [output, 'gpu-buffer'] as const))
+  const names = [...states, ...onGpu.map(({ output }) => output)]
+  return Object.fromEntries(names.map((name) => [name, 'gpu-buffer'] as const))
 }
 
 function webGpuSession(
-  { ort }: WebGpuOptions,
   guard: DeviceGuard,
   queue: Mutex,
-  { model, caches, outputs, logits }: LinkedSpan,
+  { model, caches, given }: LinkedSpan,
   session: InferenceSession,
-): BackendSession<GpuCaches> {
-  const given = logits === null ? outputs : [...outputs, logits]
+): BackendSession<GpuCaches, Tensor> {
   const inPlace =
     cachesAreShareable(model, caches) && caches.every((c) => gpuType(c.dtype))
 
@@ -94,23 +106,17 @@ function webGpuSession(
     inputs,
     kept,
     size,
-  }: RunRequest<GpuCaches>): Promise<Map<string, TensorData>> => {
-    const feeds: Record<string, Tensor> = {}
+  }: RunRequest<GpuCaches, Tensor>): Promise<Map<string, Tensor>> => {
+    const feeds = new Map(inputs)
     for (const each of kept)
-      Object.assign(feeds, Object.fromEntries(each.before(size, inPlace)))
-    for (const [name, tensor] of inputs) feeds[name] = toOrt(ort, tensor)
-    const fetches: Record<string, Tensor | null> = {}
-    for (const each of kept)
-      Object.assign(fetches, Object.fromEntries(each.targets(inPlace)))
-    for (const name of given) fetches[name] = null
-    const results = await guard.during(() => session.run(feeds, fetches))
+      for (const [name, tensor] of each.before(size, inPlace)) feeds.set(name, tensor)
+    const fetches = new Map(kept.flatMap((each) => each.targets(inPlace)))
+    for (const name in given) fetches.set(name, null)
+    const results = await guard.during(() =>
+      session.run(Object.fromEntries(feeds), Object.fromEntries(fetches)),
+    )
     for (const each of kept) each.after(results, inPlace)
-    const found = new Map<string, TensorData>()
-    for (const name of given) {
-      const tensor = results[name]
-      if (tensor) found.set(name, fromOrt(tensor))
-    }
-    return found
+    return new Map(Object.entries(results).filter(([name]) => name in given))
   }
   return {
     weights: sumOf(externalBytes(model).values()),

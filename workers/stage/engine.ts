@@ -1,15 +1,15 @@
 /** The engine: holds layouts, checks steps, keeps the sequences. Runtimes are backends. */
-import type { LinkedSpan } from '../../model-split/link/link.ts'
-import type { Manifest } from '../../model-split/manifest.ts'
-import { outputsOf, type Span } from '../../model-split/span.ts'
-import type { Backend, LayerCaches } from './backend.ts'
+import type { BorderTensor, Manifest } from '../../model-split/manifest.ts'
+import { inputsOf, outputsOf, type Span } from '../../model-split/span.ts'
+import type { Backend, HeldTensor, LayerCaches } from './backend.ts'
 import type { Batch } from './batch.ts'
 import { checkRows, copiesRows } from './moved-rows.ts'
 import { PartStore, type Part } from './parts.ts'
+import { RunTensors } from './run-tensors.ts'
 import { Sequences } from './sequences.ts'
 import { fillFeed } from './session-inputs.ts'
 import { asStageError, Mutex, withDeadline } from './stage-errors.ts'
-import { checkTensor, dimsFor, rowAxis, slice, type RunSize } from './tensors.ts'
+import { checkTensor, dimsFor, rowAxis, type RunSize } from './tensors.ts'
 import { StageError, type Engine, type EngineKind, type LoadOptions } from './types.ts'
 import type { Step, TensorData, WeightMode } from './types.ts'
 
@@ -17,20 +17,23 @@ import type { Step, TensorData, WeightMode } from './types.ts'
 const LOAD_DEADLINE_MS = 180_000
 /** One sequence per run; the shapes are ready for more. */
 const BATCH = 1
+/** Axis of `[…, rows, vocabulary]`, from the end. */
+const ROWS_OF_LOGITS = -2
 
-type NamedTensors = ReadonlyMap<string, TensorData>
-
-interface LoadedSpan<Kept> {
+interface LoadedSpan<Kept, Held> {
   readonly span: Span
-  readonly parts: readonly Part<Kept>[]
+  readonly parts: readonly Part<Kept, Held>[]
+  /** Per part, what no later one reads and nobody wants afterwards. */
+  readonly spent: readonly (readonly string[])[]
+  readonly inputs: readonly (readonly [string, BorderTensor])[]
   readonly outputs: readonly string[]
   /** With caches. */
   readonly layers: readonly number[]
 }
 
-interface Layout<Kept> {
+interface Layout<Kept, Held> {
   readonly dormant: boolean
-  readonly spans: readonly LoadedSpan<Kept>[]
+  readonly spans: readonly LoadedSpan<Kept, Held>[]
   /** With caches, of all spans. */
   readonly layers: readonly number[]
 }
@@ -44,18 +47,21 @@ export interface EngineOptions {
   readonly loadDeadlineMs?: number
 }
 
-export class StageEngine<Kept extends LayerCaches> implements Engine {
+export class StageEngine<
+  Kept extends LayerCaches,
+  Held extends HeldTensor,
+> implements Engine {
   readonly kind: EngineKind
-  readonly #backend: Backend<Kept>
+  readonly #backend: Backend<Kept, Held>
   readonly #deadline: number
-  readonly #store: PartStore<Kept>
-  readonly #layouts = new Map<number, Layout<Kept>>()
+  readonly #store: PartStore<Kept, Held>
+  readonly #layouts = new Map<number, Layout<Kept, Held>>()
   readonly #sequences: Sequences<Kept>
   /** Runs, copies and unloading: one at a time. */
   readonly #work = new Mutex()
   #model: Model | null = null
 
-  constructor(backend: Backend<Kept>, options: EngineOptions = {}) {
+  constructor(backend: Backend<Kept, Held>, options: EngineOptions = {}) {
     this.kind = backend.kind
     this.#backend = backend
     this.#deadline = options.loadDeadlineMs ?? LOAD_DEADLINE_MS
@@ -210,14 +216,17 @@ export class StageEngine<Kept extends LayerCaches> implements Engine {
     })
   }
 
-  async #open(options: LoadOptions, signal: AbortSignal): Promise<LoadedSpan<Kept>[]> {
+  async #open(
+    options: LoadOptions,
+    signal: AbortSignal,
+  ): Promise<LoadedSpan<Kept, Held>[]> {
     const { manifest, spans } = options
     this.#backend.check?.(manifest)
     const parts = await this.#store.load(options, signal)
     return spans.map((span, i) => loadedSpan(manifest, span, parts[i] ?? []))
   }
 
-  async #release(spans: readonly LoadedSpan<Kept>[]): Promise<void> {
+  async #release(spans: readonly LoadedSpan<Kept, Held>[]): Promise<void> {
     for (const { parts } of spans) await this.#store.release(parts)
   }
 
@@ -231,10 +240,10 @@ export class StageEngine<Kept extends LayerCaches> implements Engine {
     const sequences = this.#sequences
     sequences.begin(sequence)
     try {
-      const known = await this.#runParts(manifest, span, step, { size, batch })
+      const found = await this.#runParts(manifest, span, step, { size, batch })
       for (const layer of span.layers)
         sequences.wrote(sequence, layer, size.past + size.rows)
-      return pick(known, span.outputs)
+      return found
     } catch (error) {
       for (const layer of span.layers) {
         // Some have run, and none may be ahead of the others.
@@ -248,28 +257,47 @@ export class StageEngine<Kept extends LayerCaches> implements Engine {
     }
   }
 
-  /** All tensors known after the last part. */
+  /** Only what is wanted leaves the runtime. */
   async #runParts(
     manifest: Manifest,
-    span: LoadedSpan<Kept>,
+    span: LoadedSpan<Kept, Held>,
     { sequence, inputs: given, ids, everyRow }: Step,
     { size, batch }: { readonly size: RunSize; readonly batch: Batch | null },
   ): Promise<Map<string, TensorData>> {
-    const known = new Map(given)
-    const fed = new Map<string, TensorData>()
-    for (const part of span.parts) {
-      const { linked, session, layers } = part
-      const narrow = part.lastRowOnly && !everyRow
-      for (const [name, feed] of Object.entries(linked.feeds))
-        if (!fed.has(name)) fed.set(name, fillFeed(name, feed, size, ids))
-      const inputs = inputsFor(manifest, linked, known, { fed, size, narrow })
-      const kept = layers.map((layer) => this.#sequences.open(sequence, layer))
-      const rows = narrow ? lastRow(size) : size
-      const outputs = await session.run({ inputs, kept, size: rows, batch })
-      for (const [name, tensor] of outputs)
-        known.set(name, name === linked.logits && !everyRow ? lastOf(tensor) : tensor)
+    const { tensors } = this.#backend
+    const known = new RunTensors(tensors)
+    try {
+      for (const [name, { dtype, dims }] of span.inputs) {
+        const shape = dimsFor(dims, size)
+        known.upload(name, checkTensor(name, given.get(name), dtype, shape))
+      }
+      for (const [index, part] of span.parts.entries()) {
+        const { linked, session, layers } = part
+        const narrow = part.lastRowOnly && !everyRow
+        for (const [name, feed] of Object.entries(linked.feeds))
+          if (!known.has(name)) known.upload(name, fillFeed(name, feed, size, ids))
+        const inputs = new Map<string, Held>()
+        for (const name of Object.keys(linked.feeds)) inputs.set(name, known.get(name))
+        for (const [name, { dims }] of Object.entries(linked.inputs)) {
+          const axis = narrow ? rowAxis(dims) : null
+          inputs.set(name, axis === null ? known.get(name) : known.last(name, axis))
+        }
+        const kept = layers.map((layer) => this.#sequences.open(sequence, layer))
+        const rows = narrow ? lastRow(size) : size
+        const outputs = await session.run({ inputs, kept, size: rows, batch })
+        for (const [name, tensor] of outputs) known.add(name, tensor)
+        for (const name of span.spent[index] ?? []) known.drop(name)
+      }
+      const found = new Map<string, TensorData>()
+      for (const name of span.outputs) {
+        const oneRow = name === manifest.logits.name && !everyRow
+        const tensor = oneRow ? known.last(name, ROWS_OF_LOGITS) : known.get(name)
+        found.set(name, await tensors.download(tensor))
+      }
+      return found
+    } finally {
+      known.dispose()
     }
-    return known
   }
 
   /** Of a layer that some layout has. @throws StageError `bad-input` */
@@ -285,7 +313,11 @@ export class StageEngine<Kept extends LayerCaches> implements Engine {
   }
 
   /** Refuses what cannot run, before anything is computed. */
-  #check(step: Step): { manifest: Manifest; span: LoadedSpan<Kept>; size: RunSize } {
+  #check(step: Step): {
+    manifest: Manifest
+    span: LoadedSpan<Kept, Held>
+    size: RunSize
+  } {
     const layout = this.#layouts.get(step.layout)
     const span = layout?.spans[step.span]
     const manifest = this.#model?.manifest
@@ -320,18 +352,27 @@ export class StageEngine<Kept extends LayerCaches> implements Engine {
   }
 }
 
-function loadedSpan<Kept>(
+function loadedSpan<Kept, Held>(
   manifest: Manifest,
   span: Span,
-  parts: readonly Part<Kept>[],
-): LoadedSpan<Kept> {
-  const outputs = outputsOf(manifest, span)
-  return {
-    span,
-    parts,
-    outputs: span.head ? [...outputs, manifest.logits.name] : outputs,
-    layers: parts.flatMap(({ layers }) => layers),
-  }
+  parts: readonly Part<Kept, Held>[],
+): LoadedSpan<Kept, Held> {
+  const inputs = inputsOf(manifest, span).flatMap((name) => {
+    const tensor = manifest.tensors[name]
+    return tensor ? [[name, tensor] as const] : []
+  })
+  const borders = outputsOf(manifest, span)
+  const outputs = span.head ? [...borders, manifest.logits.name] : borders
+  const reads = parts.map(({ linked: { feeds, inputs } }) => [
+    ...Object.keys(feeds),
+    ...Object.keys(inputs),
+  ])
+  const spent = reads.map((names, index) => {
+    const later = new Set([...outputs, ...reads.slice(index + 1).flat()])
+    return names.filter((name) => !later.has(name))
+  })
+  const layers = parts.flatMap((part) => part.layers)
+  return { span, parts, spent, inputs, outputs, layers }
 }
 
 /** Whether steps can run side by side: the same span of different sequences. */
@@ -344,50 +385,8 @@ function isBatch([first, ...others]: readonly Step[]): boolean {
   )
 }
 
-/** Everything a part reads but its caches. */
-function inputsFor(
-  manifest: Manifest,
-  linked: LinkedSpan,
-  known: ReadonlyMap<string, TensorData>,
-  { fed, size, narrow }: { fed: NamedTensors; size: RunSize; narrow: boolean },
-): Map<string, TensorData> {
-  const inputs = new Map<string, TensorData>()
-  for (const name of Object.keys(linked.feeds)) {
-    const tensor = fed.get(name)
-    if (tensor) inputs.set(name, tensor)
-  }
-  for (const [name, { dims }] of Object.entries(linked.inputs)) {
-    const dtype = manifest.tensors[name]?.dtype ?? 'float32'
-    const tensor = checkTensor(name, known.get(name), dtype, dimsFor(dims, size))
-    const axis = rowAxis(dims)
-    const cut = narrow && axis !== null
-    inputs.set(name, cut ? slice(tensor, axis, size.rows - 1, size.rows) : tensor)
-  }
-  return inputs
-}
-
 function lastRow({ batch, rows, past }: RunSize): RunSize {
   return { batch, rows: 1, past: past + rows - 1 }
-}
-
-/** Logits `[…, rows, vocabulary]` of the last row. */
-function lastOf(logits: TensorData): TensorData {
-  const axis = logits.dims.length - 2
-  const rows = logits.dims[axis] ?? 1
-  return slice(logits, axis, rows - 1, rows)
-}
-
-function pick(
-  known: ReadonlyMap<string, TensorData>,
-  names: readonly string[],
-): Map<string, TensorData> {
-  const found = new Map<string, TensorData>()
-  for (const name of names) {
-    const tensor = known.get(name)
-    if (!tensor) throw new StageError('internal', `The model did not compute "${name}".`)
-    found.set(name, tensor)
-  }
-  return found
 }
 
 function isRange(from: number, to: number): boolean {

@@ -43,15 +43,22 @@ export function toOrt(ort: Ort, { dtype, dims, bytes }: TensorData): Tensor {
   }
 }
 
+/** @throws StageError `bad-model` for a type of the runtime that no model may have. */
+export function dtypeOf({ type }: Tensor): Dtype {
+  const dtype = DTYPES.find((known) => known === type)
+  if (dtype) return dtype
+  throw new StageError(
+    'bad-model',
+    `The model gives a ${type} tensor, which cannot be sent.`,
+  )
+}
+
 /** A CPU tensor; shares its bytes. */
 export function fromOrt(tensor: Tensor): TensorData {
-  const { data, dims, type } = tensor
-  const dtype = DTYPES.find((known) => known === type)
-  if (!dtype || Array.isArray(data))
-    throw new StageError(
-      'bad-model',
-      `The model gives a ${type} tensor, which cannot be sent.`,
-    )
+  const { data, dims } = tensor
+  const dtype = dtypeOf(tensor)
+  if (Array.isArray(data))
+    throw new StageError('internal', 'A tensor of texts has no bytes.')
   return {
     dtype,
     dims,

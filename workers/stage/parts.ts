@@ -2,7 +2,13 @@
 import { link, type LinkedSpan } from '../../model-split/link/link.ts'
 import type { Manifest } from '../../model-split/manifest.ts'
 import type { Span } from '../../model-split/span.ts'
-import type { Backend, BackendSession, LayerCaches, SharedTables } from './backend.ts'
+import type {
+  Backend,
+  BackendSession,
+  HeldTensor,
+  LayerCaches,
+  SharedTables,
+} from './backend.ts'
 import { Counted } from './counted.ts'
 import { cover } from './divide.ts'
 import { externalBytes, sumOf } from './onnx-fields.ts'
@@ -17,11 +23,11 @@ import {
 } from './types.ts'
 import { assembleWeights, type Watch, type WeightFile } from './weights.ts'
 
-export interface Part<Kept> {
+export interface Part<Kept, Held> {
   readonly key: string
   readonly span: Span
   readonly linked: LinkedSpan
-  readonly session: BackendSession<Kept>
+  readonly session: BackendSession<Kept, Held>
   /** With caches, in order. */
   readonly layers: readonly number[]
   /** Rows do not depend on each other here: the last one is enough. */
@@ -45,18 +51,18 @@ interface Draft {
   readonly tables: readonly string[]
 }
 
-export class PartStore<Kept extends LayerCaches> {
-  readonly #backend: Backend<Kept>
+export class PartStore<Kept extends LayerCaches, Held extends HeldTensor> {
+  readonly #backend: Backend<Kept, Held>
   readonly #tables = new Counted<Tables>(({ shared }) => {
     shared.release()
     return Promise.resolve()
   })
-  readonly #parts = new Counted<Part<Kept>>(async ({ session, tables }) => {
+  readonly #parts = new Counted<Part<Kept, Held>>(async ({ session, tables }) => {
     await session.release().catch(() => undefined)
     for (const blob of tables) await this.#tables.release(blob)
   })
 
-  constructor(backend: Backend<Kept>) {
+  constructor(backend: Backend<Kept, Held>) {
     this.#backend = backend
   }
 
@@ -67,7 +73,7 @@ export class PartStore<Kept extends LayerCaches> {
   }
 
   /** Parts of each span, in order. Where it throws, nothing stays. */
-  async load(options: LoadOptions, signal: AbortSignal): Promise<Part<Kept>[][]> {
+  async load(options: LoadOptions, signal: AbortSignal): Promise<Part<Kept, Held>[][]> {
     const { manifest, reader, mode, onProgress } = options
     const graph = await reader.file(manifest.graph.file)
     const shared = this.#backend.share ? sharedBlobs(manifest) : new Set<string>()
@@ -89,8 +95,8 @@ export class PartStore<Kept extends LayerCaches> {
     const acquired: string[] = []
     const acquire = async (
       one: Draft,
-      make: () => Promise<Part<Kept>>,
-    ): Promise<Part<Kept>> => {
+      make: () => Promise<Part<Kept, Held>>,
+    ): Promise<Part<Kept, Held>> => {
       const part = await this.#parts.acquire(one.key, make)
       acquired.push(one.key)
       if (signal.aborted)
@@ -103,20 +109,20 @@ export class PartStore<Kept extends LayerCaches> {
         // They are read once more, each for itself.
         if (!tied) progress.expect([ends.embed, ends.head])
         else {
-          const part = (one: Draft, other: Draft, weights: number) => () =>
-            Promise.resolve(
-              asPart(manifest, one, tied.half(one.linked, other.linked), weights, []),
-            )
-          const { embed, head } = ends
-          acquired.push(embed.key, head.key)
-          await this.#parts.acquire(embed.key, part(embed, head, tied.weights))
-          await this.#parts.acquire(head.key, part(head, embed, 0))
+          const acquireEnd = (end: 'embed' | 'head', weights: number) => {
+            const one = ends[end]
+            const part = asPart(manifest, one, tied[end], weights, [])
+            acquired.push(one.key)
+            return this.#parts.acquire(one.key, () => Promise.resolve(part))
+          }
+          await acquireEnd('embed', tied.embed.weights)
+          await acquireEnd('head', 0)
         }
       }
       const early = new Set(acquired)
-      const loaded: Part<Kept>[][] = []
+      const loaded: Part<Kept, Held>[][] = []
       for (const list of drafts) {
-        const parts: Part<Kept>[] = []
+        const parts: Part<Kept, Held>[] = []
         for (const one of list) {
           const part = await acquire(one, () => this.#openPart(options, one, watch))
           parts.push(part)
@@ -132,7 +138,7 @@ export class PartStore<Kept extends LayerCaches> {
     }
   }
 
-  async release(parts: readonly Part<Kept>[]): Promise<void> {
+  async release(parts: readonly Part<Kept, Held>[]): Promise<void> {
     for (const { key } of parts) await this.#parts.release(key)
   }
 
@@ -140,7 +146,7 @@ export class PartStore<Kept extends LayerCaches> {
     options: LoadOptions,
     { linked, span, key, tables }: Draft,
     watch: Watch,
-  ): Promise<Part<Kept>> {
+  ): Promise<Part<Kept, Held>> {
     const { manifest } = options
     const held: string[] = []
     try {
@@ -190,14 +196,16 @@ export class PartStore<Kept extends LayerCaches> {
     both: LinkedSpan,
     { embed, head }: { readonly embed: Draft; readonly head: Draft },
     watch: Watch,
-  ): Promise<TiedSession<Kept> | null> {
+  ): Promise<TiedSession<Kept, Held> | null> {
     const session = await this.#open(options, both, [], watch)
+    const { tensors } = this.#backend
+    const tied = new TiedSession(session, tensors, embed.linked, head.linked)
     try {
-      const tied = new TiedSession(session)
-      await tied.tryOut(embed.linked, head.linked)
+      await tied.tryOut()
       return tied
     } catch {
-      await session.release()
+      await tied.embed.release()
+      await tied.head.release()
       return null
     }
   }
@@ -208,7 +216,7 @@ export class PartStore<Kept extends LayerCaches> {
     linked: LinkedSpan,
     tables: readonly SharedTables[],
     watch: Watch,
-  ): Promise<BackendSession<Kept>> {
+  ): Promise<BackendSession<Kept, Held>> {
     const named = externalBytes(linked.model)
     const requests = linked.externalData.filter(({ path }) => named.has(path))
     const weights: WeightFile[] = await assembleWeights(manifest, requests, reader, watch)
@@ -267,13 +275,13 @@ function draft(
   return { key, span, linked: { ...linked, model, externalData }, tables: blobs }
 }
 
-function asPart<Kept>(
+function asPart<Kept, Held>(
   manifest: Manifest,
   { key, span, linked }: Draft,
-  session: BackendSession<Kept>,
+  session: BackendSession<Kept, Held>,
   weights: number,
   tables: readonly string[],
-): Part<Kept> {
+): Part<Kept, Held> {
   const all = Array.from({ length: span.to - span.from }, (_, i) => span.from + i)
   const layers = all.filter((at) => manifest.segments[at + 1]?.caches.length)
   const lastRowOnly = isRowwise(linked)

@@ -5,10 +5,10 @@
 import type { LinkedSpan } from '../../model-split/link/link.ts'
 import type { Manifest } from '../../model-split/manifest.ts'
 import { blobsOf, feedsOf, type Span } from '../../model-split/span.ts'
-import type { BackendSession } from './backend.ts'
+import type { BackendSession, HeldTensors } from './backend.ts'
 import { fillFeed } from './session-inputs.ts'
 import { byteLength, dimsFor, type RunSize } from './tensors.ts'
-import type { TensorData, WeightMode } from './types.ts'
+import type { WeightMode } from './types.ts'
 
 const NO_ROWS: RunSize = { batch: 1, rows: 0, past: 0 }
 const ONE_ROW: RunSize = { batch: 1, rows: 1, past: 0 }
@@ -34,58 +34,79 @@ export function tiedEnds<Part extends { readonly span: Span }>(
 }
 
 /** The session of both ends, as two. It is released with the second of them. */
-export class TiedSession<Kept> {
+export class TiedSession<Kept, Held> {
+  readonly embed: BackendSession<Kept, Held>
+  readonly head: BackendSession<Kept, Held>
+  readonly #session: BackendSession<Kept, Held>
+  readonly #tensors: HeldTensors<Held>
+  readonly #ends: { readonly embed: LinkedSpan; readonly head: LinkedSpan }
   #users = 2
 
-  constructor(private readonly session: BackendSession<Kept>) {}
-
-  get weights(): number {
-    return this.session.weights
-  }
-
-  half(own: LinkedSpan, other: LinkedSpan): BackendSession<Kept> {
-    const blanks = this.#inputs(other, NO_ROWS)
-    return {
-      weights: this.weights,
-      run: async (request) => {
-        const inputs = new Map([...blanks, ...request.inputs])
-        const outputs = await this.session.run({ ...request, inputs })
-        const wanted = [...own.outputs, ...(own.logits === null ? [] : [own.logits])]
-        return new Map([...outputs].filter(([name]) => wanted.includes(name)))
-      },
-      release: async () => {
-        this.#users -= 1
-        if (this.#users === 0) await this.session.release()
-      },
-    }
+  constructor(
+    session: BackendSession<Kept, Held>,
+    tensors: HeldTensors<Held>,
+    embed: LinkedSpan,
+    head: LinkedSpan,
+  ) {
+    this.#session = session
+    this.#tensors = tensors
+    this.#ends = { embed, head }
+    this.embed = this.#half(embed, head)
+    this.head = this.#half(head, embed)
   }
 
   /** @throws whatever the runtime says where it cannot run zero rows of either end. */
-  async tryOut(embed: LinkedSpan, head: LinkedSpan): Promise<void> {
-    for (const [own, other] of [
-      [embed, head],
-      [head, embed],
-    ] as const) {
-      const half = this.half(own, other)
-      const inputs = this.#inputs(own, ONE_ROW)
-      await half.run({ inputs, kept: [], size: ONE_ROW, batch: null })
+  async tryOut(): Promise<void> {
+    for (const end of ['embed', 'head'] as const) {
+      const inputs = this.#inputs(this.#ends[end], ONE_ROW)
+      try {
+        const outputs = await this[end].run({
+          inputs,
+          kept: [],
+          size: ONE_ROW,
+          batch: null,
+        })
+        this.#dispose(outputs)
+      } finally {
+        this.#dispose(inputs)
+      }
+    }
+  }
+
+  #half(own: LinkedSpan, other: LinkedSpan): BackendSession<Kept, Held> {
+    let blanks: ReadonlyMap<string, Held> | null = null
+    return {
+      weights: this.#session.weights,
+      run: async (request) => {
+        blanks ??= this.#inputs(other, NO_ROWS)
+        const inputs = new Map([...blanks, ...request.inputs])
+        const outputs = [...(await this.#session.run({ ...request, inputs }))]
+        this.#dispose(outputs.filter(([name]) => !(name in own.given)))
+        return new Map(outputs.filter(([name]) => name in own.given))
+      },
+      release: async () => {
+        this.#dispose(blanks ?? [])
+        this.#users -= 1
+        if (this.#users === 0) await this.#session.release()
+      },
     }
   }
 
   /** All inputs of an end, zero. */
-  #inputs({ feeds, inputs }: LinkedSpan, size: RunSize): Map<string, TensorData> {
-    const all = new Map<string, TensorData>()
+  #inputs({ feeds, inputs }: LinkedSpan, size: RunSize): Map<string, Held> {
+    const all = new Map<string, Held>()
     const ids = Array.from({ length: size.rows }, () => 0)
     for (const [name, feed] of Object.entries(feeds))
-      all.set(name, fillFeed(name, feed, size, ids))
+      all.set(name, this.#tensors.upload(fillFeed(name, feed, size, ids)))
     for (const [name, { dtype, dims }] of Object.entries(inputs)) {
       const shape = dimsFor(dims, size)
-      all.set(name, {
-        dtype,
-        dims: shape,
-        bytes: new Uint8Array(byteLength(dtype, shape)),
-      })
+      const bytes = new Uint8Array(byteLength(dtype, shape))
+      all.set(name, this.#tensors.upload({ dtype, dims: shape, bytes }))
     }
     return all
+  }
+
+  #dispose(tensors: Iterable<readonly [string, Held]>): void {
+    for (const [, tensor] of tensors) this.#tensors.dispose(tensor)
   }
 }
