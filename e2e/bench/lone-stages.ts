@@ -1,9 +1,7 @@
 /** Tabs that each run their part of the layers for themselves, without a ring. */
-import { join } from 'node:path'
 import type { Browser, Page } from '@playwright/test'
-import { build } from 'vite'
-import { ROOT } from '../../app/serve/build.ts'
 import type { Span } from '../../model-split/span.ts'
+import { buildPage } from '../fixtures/build-page.ts'
 import { newPage } from './engines.ts'
 import type { WeightMode } from '../../workers/stage/types.ts'
 import type { HalfRun, Sharing } from './half/half.worker.ts'
@@ -17,23 +15,14 @@ export interface LoneStages {
   close(): Promise<void>
 }
 
-const OUT = join(ROOT, '.cache/bench/half')
-
 /** @param parts the spans of each tab. */
 export async function loneStages(
   browser: Browser,
   parts: readonly (readonly Span[])[],
   mode: WeightMode = 'dense',
 ): Promise<LoneStages> {
-  await build({
-    configFile: false,
-    root: join(ROOT, 'e2e/bench/half'),
-    base: './',
-    logLevel: 'error',
-    worker: { format: 'es' },
-    build: { outDir: OUT, emptyOutDir: true, target: 'es2022' },
-  })
-  const server = await servePeers({ half: OUT, cut: CUT })
+  const half = await buildPage('bench/half')
+  const server = await servePeers({ half, cut: CUT })
   const pages: Page[] = []
   for (const spans of parts) {
     const page = await newPage(browser)
