@@ -24,7 +24,9 @@ test('layers go forth and back during an answer, which stays the same', async ({
   expect(still.length).toBeGreaterThan(64)
   await ben!.page.evaluate(() => window.choir?.clear())
 
-  // Nobody asks: the third phone gets the layers that will move to it.
+  // Nobody asks: each phone gets the layers beyond its borders.
+  await holds(anna!, 0, [10, 11, 12, 13])
+  await holds(anna!, 1, [6, 7, 8, 9, 20, 21, 22, 23])
   await holds(anna!, 2, [16, 17, 18, 19])
   const fetched = await Promise.all(members.map(fetchedBytes))
   await ben!.askFor(TOKENS, QUESTION)

@@ -136,6 +136,25 @@ test('who joins is dealt in after a quiet moment, whatever runs', () => {
   expect(desk.state.active?.stages).toHaveLength(3)
 })
 
+test('it waits for a deal that takes a while, and nothing is forgotten', () => {
+  const desk = new Desk()
+  const known = Promise.resolve()
+  desk.deal = () => ({ kind: 'thinking', known })
+  desk.add('b')
+  expect(desk.run()).toEqual(['join'])
+  desk.deal = dealLayers
+  expect(desk.step()).toMatchObject({ kind: 'plan' })
+  desk.prepare()
+  desk.deal = () => ({ kind: 'thinking', known })
+  expect(desk.step()).toMatchObject({ kind: 'activate' })
+  desk.add('c')
+  expect(desk.run()).toEqual(['join'])
+  desk.deal = dealLayers
+  expect(desk.run()).toEqual([])
+  desk.now += JOIN_QUIET_MS
+  expect(desk.run()).toEqual(['plan', 'activate'])
+})
+
 test('who leaves is dealt out at once, whatever runs', () => {
   const desk = new Desk()
   desk.add('b')

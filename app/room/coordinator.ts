@@ -149,6 +149,7 @@ function plan(situation: Situation, manifest: Manifest, memory: Memory): Decisio
   if (!state.active && !isGathered(situation, devices, gathered))
     return { event: null, memory: { ...memory, gathered } }
   const dealt = deal(manifest, devices, serving?.stages ?? null, memory.load.load)
+  if (dealt.kind === 'thinking') return { event: null, memory: { ...memory, gathered } }
   if (dealt.kind === 'short') {
     if (serving && fits(serving, devices)) return wait
     if (state.missingBytes === dealt.missingBytes) return wait
@@ -195,6 +196,7 @@ function activate(
       devices,
       memory,
     )
+    if (dealt.kind === 'thinking') return { event: null, memory }
     if (!still && dealt.kind === 'plan')
       return {
         event: { kind: 'drop', leftOut: dealt.leftOut },

@@ -26,6 +26,11 @@ export interface DealDevice {
 export type Load = 'lap' | 'stage'
 
 export type Dealt =
+  | Known
+  /** It takes a while: to be asked again once `known` has resolved. */
+  | { readonly kind: 'thinking'; readonly known: Promise<void> }
+
+export type Known =
   | {
       readonly kind: 'plan'
       readonly stages: readonly RingStage[]

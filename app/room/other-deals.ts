@@ -3,11 +3,12 @@ import type { Manifest } from '../../model-split/manifest.ts'
 import type { RingStage } from '../../workers/ring/types.ts'
 import type { Deal, DealDevice } from './deal.ts'
 import { overlapsOf } from './overlap.ts'
-import { planDeal } from './plan-deal.ts'
 
 /** Planned when devices come or go, and never moved for speed. */
-export const stillDeal: Deal = (manifest, devices, now, load) =>
-  stays(manifest, devices, now) ?? planDeal(manifest, devices, now, load)
+const stillDeal =
+  (planned: Deal): Deal =>
+  (manifest, devices, now, load) =>
+    stays(manifest, devices, now) ?? planned(manifest, devices, now, load)
 
 /** As many layers for each as for the next, in the order of joining; the first one starts. */
 export const equalDeal: Deal = (manifest, devices, now) => {
@@ -49,10 +50,9 @@ export class HandDeal {
   }
 }
 
-export const DEALS: Readonly<Record<string, Deal>> = {
-  planned: planDeal,
-  still: stillDeal,
-  equal: equalDeal,
+export function dealNamed(name: string, planned: Deal): Deal {
+  if (name === 'still') return stillDeal(planned)
+  return name === 'equal' ? equalDeal : planned
 }
 
 /** The present plan where it uses just these devices. */

@@ -7,7 +7,7 @@ import { LEAST_ROWS, PLANNED_ROWS } from '../../model-split/plan/reserve.ts'
 import type { ModeSpeed, PlanDevice, Stage } from '../../model-split/plan/types.ts'
 import type { Manifest } from '../../model-split/manifest.ts'
 import type { RingStage } from '../../workers/ring/types.ts'
-import type { Deal, DealDevice, Dealt, Load } from './deal.ts'
+import type { Deal, DealDevice, Known, Load } from './deal.ts'
 import { overlapsOf } from './overlap.ts'
 
 /** Assumed where nobody has measured yet: one token through one layer, a round trip; ms. */
@@ -31,7 +31,7 @@ const FACTORS: Readonly<Record<DealDevice['engine'], readonly ModeSpeed[]>> = {
   webgpu: [{ mode: 'packed', msPerLayer: 1 }],
 }
 
-let last: { readonly key: string; readonly dealt: Dealt } | null = null
+let last: { readonly key: string; readonly dealt: Known } | null = null
 
 /** Of one answer's speed so much is given up to share the layers evenly. */
 const LEVEL = 0.1
@@ -43,7 +43,7 @@ const LEVEL = 0.1
  * to lend their phones, and memory is what rooms lack. Several at once: the least busy stage,
  * so everyone takes part who relieves it.
  */
-export const planDeal: Deal = (manifest, devices, now, load) => {
+export const planDeal = (...[manifest, devices, now, load]: Parameters<Deal>): Known => {
   const key = JSON.stringify([manifest.graph.sha256, devices.map(coarse), now, load])
   if (last?.key === key) return last.dealt
   const dealt = dealWith(manifest, devices, now, load)
@@ -56,7 +56,7 @@ function dealWith(
   devices: readonly DealDevice[],
   now: readonly RingStage[] | null,
   load: Load,
-): Dealt {
+): Known {
   const costs = modelCosts(manifest)
   const sorted = [...devices].sort((a, b) => a.join - b.join)
   const current = now?.every(({ device }) => sorted.some((d) => d.device === device))
@@ -172,7 +172,7 @@ function moveMs(
 }
 
 /** Figures that wander a little do not make a new question of it. */
-function coarse(device: DealDevice): unknown {
+export function coarse(device: DealDevice): unknown {
   const round = (ms: number | null): number | null =>
     ms === null ? null : Number(ms.toPrecision(2))
   return {

@@ -50,6 +50,7 @@ export class Replica {
   #orphanSince: number | null = null
   #gossip: (() => void) | null = null
   #stepping = false
+  #thinking: Promise<void> | null = null
   #closed = false
 
   constructor(
@@ -179,7 +180,7 @@ export class Replica {
     if (!state) return false
     if (!this.coordinates) return this.#succeed(state)
     this.#orphanSince = null
-    const { self, clock, deal, expected } = this.options
+    const { self, clock, expected } = this.options
     const { event, memory } = nextAction(
       {
         state,
@@ -188,7 +189,7 @@ export class Replica {
         linked: new Map([...this.links.linked, [self.device, self.instance]]),
         lost: this.#lost,
         manifest: this.#manifest,
-        deal,
+        deal: this.#deal,
         expected,
         now: clock.now(),
         today: Date.now(),
@@ -261,6 +262,16 @@ export class Replica {
       JSON.stringify([old?.state, old?.prepared]) ===
       JSON.stringify([facts.state, facts.prepared])
     if (!old || !same) this.#heard.set(device, this.options.clock.now())
+  }
+
+  /** Steps again once a deal that takes a while is known. */
+  readonly #deal: Deal = (...question) => {
+    const dealt = this.options.deal(...question)
+    if (dealt.kind === 'thinking' && dealt.known !== this.#thinking) {
+      this.#thinking = dealt.known
+      void dealt.known.then(() => this.step())
+    }
+    return dealt
   }
 
   #salt(): number {

@@ -1,6 +1,8 @@
 import { setMaxListeners } from 'node:events'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { pause } from './clock.ts'
 import type { Deal } from './deal.ts'
+import { DealDesk } from './deal-desk.ts'
 import type { Health } from './health.ts'
 import type { Session } from './session.ts'
 import { FakeRoom } from './testing/fake-room.ts'
@@ -17,6 +19,24 @@ afterEach(() => room.net.close())
 
 const spans = (session: Session): unknown[] =>
   session.view.devices.map(({ span }) => span && [span.from, span.to])
+
+test('a deal that takes a while is taken up as soon as it is known', async () => {
+  const desk = new DealDesk(
+    async (...question) => {
+      await pause(room.clock, 300, new AbortController().signal)
+      const dealt = dealLayers(...question)
+      if (dealt.kind === 'thinking') throw new Error('It should know.')
+      return dealt
+    },
+    () => ({ kind: 'short', missingBytes: 1 }),
+    room.clock,
+  )
+  const session = room.open(room.phone({ deal: desk.deal }))
+  const second = await room.join(room.phone({ deal: desk.deal }), session.view.link)
+  await room.ready(session, second)
+  await room.clock.until('both', () => !spans(session).includes(null))
+  expect(spans(session)).toHaveLength(2)
+})
 
 describe('overlap layers', () => {
   /** Each of two phones holds the other's layer at their border. */

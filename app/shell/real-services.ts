@@ -2,8 +2,8 @@
 import { transfer, wrap } from 'comlink'
 import { browserEffects } from '../room/browser.ts'
 import { RoomHook, Witness } from '../room/hook.ts'
-import { DEALS, HandDeal } from '../room/other-deals.ts'
-import { planDeal } from '../room/plan-deal.ts'
+import { dealNamed, HandDeal } from '../room/other-deals.ts'
+import { startPlanner } from '../room/planner.ts'
 import { createRoom, joinByCode, joinByLink } from '../room/rooms.ts'
 import { JoinError } from '../room/rendezvous.ts'
 import { parseLink } from '../room/secret.ts'
@@ -109,12 +109,14 @@ async function roomOptions(
   const { memoryBytes, probedBytes } = await lending.look()
   const witness = new Witness()
   const hand = new HandDeal()
+  const planner = startPlanner()
   return {
     witness,
     hand,
     end: () => {
       stageWorker.terminate()
       textWorker.terminate()
+      planner.end()
     },
     options: {
       ...browserEffects(),
@@ -128,7 +130,7 @@ async function roomOptions(
       engine: choices.engine,
       threads: choices.threads ?? threadsFor(navigator.hardwareConcurrency),
       model: choices.model,
-      deal: choices.deal === 'hand' ? hand.deal : (DEALS[choices.deal] ?? planDeal),
+      deal: choices.deal === 'hand' ? hand.deal : dealNamed(choices.deal, planner.deal),
       expected: choices.phones,
     },
   }

@@ -6,7 +6,7 @@ import type { Dtype, Manifest } from '../../../model-split/manifest.ts'
 import { evaluate } from '../../../model-split/manifest.ts'
 import { blobsOf, cachesOf, type Span } from '../../../model-split/span.ts'
 import type { RingStage } from '../../../workers/ring/types.ts'
-import type { Deal, DealDevice, Dealt } from '../deal.ts'
+import type { Deal, DealDevice, Known } from '../deal.ts'
 
 /** Rows of context that a plan leaves room for. */
 export const PLANNED_ROWS = 1024
@@ -99,7 +99,7 @@ export function dealCosts(
   costs: LayerCosts,
   devices: readonly DealDevice[],
   starterNow: string | null,
-): Dealt {
+): Known {
   const sorted = [...devices].sort((a, b) => a.join - b.join)
   const speeds = speedsOf(sorted)
   let best: { busiest: number; stages: readonly RingStage[] } | null = null
