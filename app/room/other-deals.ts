@@ -1,5 +1,4 @@
 /** Deals to compare the planner with: measurements, and people who are curious, choose them. */
-import type { Manifest } from '../../model-split/manifest.ts'
 import type { RingStage } from '../../workers/ring/types.ts'
 import type { Deal, DealDevice } from './deal.ts'
 import { overlapsOf } from './overlap.ts'
@@ -8,11 +7,11 @@ import { overlapsOf } from './overlap.ts'
 const stillDeal =
   (planned: Deal): Deal =>
   (manifest, devices, now, load) =>
-    stays(manifest, devices, now) ?? planned(manifest, devices, now, load)
+    stays(devices, now) ?? planned(manifest, devices, now, load)
 
 /** As many layers for each as for the next, in the order of joining; the first one starts. */
 export const equalDeal: Deal = (manifest, devices, now) => {
-  const kept = stays(manifest, devices, now)
+  const kept = stays(devices, now)
   if (kept) return kept
   const inOrder = [...devices].sort((a, b) => a.join - b.join)
   const border = (i: number) => Math.round((i * manifest.layers) / inOrder.length)
@@ -34,10 +33,13 @@ export class HandDeal {
   }
 
   readonly deal: Deal = (manifest, devices, now, load) => {
-    const equal = equalDeal(manifest, devices, now, load)
+    const dealt = equalDeal(manifest, devices, now, load)
+    if (dealt.kind !== 'plan') return dealt
+    // What is compared with the planner holds nothing besides; this one shows how it moves.
+    const equal = now ? { ...dealt, holds: overlapsOf(manifest, devices, now) } : dealt
     const layers = this.#layers
     const whole = layers?.reduce((sum, count) => sum + count, 0) === manifest.layers
-    if (equal.kind !== 'plan' || layers?.length !== devices.length || !whole) return equal
+    if (layers?.length !== devices.length || !whole) return equal
     let next = 0
     const stages = [...devices]
       .sort((a, b) => a.join - b.join)
@@ -57,7 +59,6 @@ export function dealNamed(name: string, planned: Deal): Deal {
 
 /** The present plan where it uses just these devices. */
 function stays(
-  manifest: Manifest,
   devices: readonly DealDevice[],
   now: readonly RingStage[] | null,
 ): ReturnType<Deal> | null {
@@ -65,6 +66,5 @@ function stays(
     now?.length === devices.length &&
     now.every((stage) => devices.some(({ device }) => device === stage.device))
   if (!same) return null
-  const holds = overlapsOf(manifest, devices, now)
-  return { kind: 'plan', stages: now, leftOut: [], ms: 1, nowMs: 1, moveMs: 0, holds }
+  return { kind: 'plan', stages: now, leftOut: [], ms: 1, nowMs: 1, moveMs: 0 }
 }
