@@ -17,6 +17,8 @@ export interface HalfRun {
   /** Of all sequences. */
   readonly steps: number
   readonly ms: number
+  /** Of one step of each sequence: a pause of the machine does not count. */
+  readonly medianMs: number
   /** Per span, mean of one run. */
   readonly spanMs: readonly number[]
 }
@@ -51,7 +53,7 @@ const half = {
     if (!loaded) throw new Error('Nothing is loaded.')
     const { engine, spans } = loaded
     const total = spans.map(() => 0)
-    let steps = 0
+    const turns: number[] = []
     const turn = async (rows: number, position: number): Promise<void> => {
       for (const [span, { head, from, to }] of spans.entries()) {
         const at = performance.now()
@@ -75,11 +77,14 @@ const half = {
     total.fill(0)
     const start = performance.now()
     while (performance.now() - start < limitMs) {
+      const began = performance.now()
       await turn(rows, past)
-      steps += sequences
+      turns.push(performance.now() - began)
     }
     const ms = performance.now() - start
-    return { steps, ms, spanMs: total.map((sum) => sum / steps) }
+    const steps = turns.length * sequences
+    const medianMs = turns.toSorted((a, b) => a - b)[turns.length >> 1] ?? NaN
+    return { steps, ms, medianMs, spanMs: total.map((sum) => sum / steps) }
   },
 }
 
