@@ -4,14 +4,16 @@ import type { Span } from '../../model-split/span.ts'
 import { buildPage } from '../fixtures/build-page.ts'
 import { newPage } from './engines.ts'
 import type { WeightMode } from '../../workers/stage/types.ts'
-import type { HalfRun, Sharing } from './half/half.worker.ts'
+import type { BatchRun, HalfRun } from './half/half.worker.ts'
 import type {} from './half/half.ts'
 import { CUT } from './models.ts'
 import { servePeers } from './peer-server.ts'
 
 export interface LoneStages {
   /** All at the same time: chunks of `rows` rows after `past` rows, for so long. */
-  work(rows: number, past: number, limitMs: number, sharing?: Sharing): Promise<HalfRun[]>
+  work(rows: number, past: number, limitMs: number): Promise<HalfRun[]>
+  /** All at the same time: so many sequences that share a stage; see half.worker.ts. */
+  batch(sequences: number, past: number, limitMs: number): Promise<BatchRun[]>
   close(): Promise<void>
 }
 
@@ -36,15 +38,13 @@ export async function loneStages(
     pages.push(page)
   }
   return {
-    work: (rows, past, limitMs, sharing = {}) =>
+    work: (...args) =>
       Promise.all(
-        pages.map((page) =>
-          page.evaluate(
-            ([rows, past, limitMs, sharing]) =>
-              window.half.work(rows, past, limitMs, sharing),
-            [rows, past, limitMs, sharing] as const,
-          ),
-        ),
+        pages.map((page) => page.evaluate((args) => window.half.work(...args), args)),
+      ),
+    batch: (...args) =>
+      Promise.all(
+        pages.map((page) => page.evaluate((args) => window.half.batch(...args), args)),
       ),
     async close() {
       for (const page of pages) await page.context().close()

@@ -7,18 +7,15 @@ import { loadWasmRuntime } from '../../../workers/stage/ort-wasm.ts'
 import { byteLength, dimsFor } from '../../../workers/stage/tensors.ts'
 import type { Engine, TensorData, WeightMode } from '../../../workers/stage/types.ts'
 
-/** How several sequences share the stage. */
-export interface Sharing {
-  readonly sequences?: number
-  readonly together?: boolean
+/** A step of each of several sequences: as one batch, and one by one; medians. */
+export interface BatchRun {
+  readonly togetherMs: number
+  readonly apartMs: number
 }
 
 export interface HalfRun {
-  /** Of all sequences. */
   readonly steps: number
   readonly ms: number
-  /** Of one step of each sequence: a pause of the machine does not count. */
-  readonly medianMs: number
   /** Per span, mean of one run. */
   readonly spanMs: readonly number[]
 }
@@ -40,55 +37,80 @@ const half = {
     loaded = { engine, manifest, spans }
   },
 
-  /**
-   * Runs of `rows` rows, one after another, each after `past` rows, for so long.
-   * @param sequences that each have them, one after another or together.
-   */
-  async work(
-    rows: number,
-    past: number,
-    limitMs: number,
-    { sequences = 1, together = false }: Sharing = {},
-  ): Promise<HalfRun> {
-    if (!loaded) throw new Error('Nothing is loaded.')
-    const { engine, spans } = loaded
-    const total = spans.map(() => 0)
-    const turns: number[] = []
-    const turn = async (rows: number, position: number): Promise<void> => {
-      for (const [span, { head, from, to }] of spans.entries()) {
-        const at = performance.now()
-        const size =
-          head && from === to
-            ? { rows: 1, past: position + rows - 1 }
-            : { rows, past: position }
-        const inputs = inputsFor(span, size.rows, size.past)
-        const ids = spans[span]?.embed ? { ids: new Array<number>(rows).fill(7) } : {}
-        const steps = Array.from({ length: sequences }, (_, i) => ({
-          ...{ layout: 1, span, sequence: 1 + i, inputs, ...ids },
-          ...{ position: size.past, rows: size.rows },
-        }))
-        if (together) await Promise.all(engine.runTogether(steps))
-        else for (const step of steps) await engine.run(step)
-        total[span] = (total[span] ?? 0) + performance.now() - at
-      }
-    }
-    for (let position = 0; position < past; position += 64)
-      await turn(Math.min(64, past - position), position)
-    total.fill(0)
+  /** Runs of `rows` rows, one after another, each after `past` rows, for so long. */
+  async work(rows: number, past: number, limitMs: number): Promise<HalfRun> {
+    const total = loaded?.spans.map(() => 0) ?? []
+    let steps = 0
+    await fill(1, past)
     const start = performance.now()
     while (performance.now() - start < limitMs) {
-      const began = performance.now()
-      await turn(rows, past)
-      turns.push(performance.now() - began)
+      for (const [span, ms] of (await turn({ rows, past })).entries())
+        total[span] = (total[span] ?? 0) + ms
+      steps++
     }
     const ms = performance.now() - start
-    const steps = turns.length * sequences
-    const medianMs = turns.toSorted((a, b) => a - b)[turns.length >> 1] ?? NaN
-    return { steps, ms, medianMs, spanMs: total.map((sum) => sum / steps) }
+    return { steps, ms, spanMs: total.map((sum) => sum / steps) }
+  },
+
+  /** One row of each of the sequences after `past` rows, both ways in turns, for so long. */
+  async batch(sequences: number, past: number, limitMs: number): Promise<BatchRun> {
+    await fill(sequences, past)
+    const times: [together: number[], apart: number[]] = [[], []]
+    const start = performance.now()
+    while (performance.now() - start < limitMs)
+      for (const [i, together] of [true, false].entries()) {
+        const began = performance.now()
+        await turn({ rows: 1, past, sequences, together })
+        times[i]?.push(performance.now() - began)
+      }
+    const [togetherMs = NaN, apartMs = NaN] = times.map(median)
+    return { togetherMs, apartMs }
   },
 }
 
 export type Half = typeof half
+
+interface Turn {
+  readonly rows: number
+  readonly past: number
+  readonly sequences?: number
+  readonly together?: boolean
+}
+
+/** Times of the spans. */
+async function turn({
+  rows,
+  past,
+  sequences = 1,
+  together = false,
+}: Turn): Promise<number[]> {
+  if (!loaded) throw new Error('Nothing is loaded.')
+  const { engine, spans } = loaded
+  const times: number[] = []
+  for (const [span, { head, embed, from, to }] of spans.entries()) {
+    const at = performance.now()
+    const size = head && from === to ? { rows: 1, past: past + rows - 1 } : { rows, past }
+    const inputs = inputsFor(span, size.rows, size.past)
+    const ids = embed ? { ids: new Array<number>(rows).fill(7) } : {}
+    const steps = Array.from({ length: sequences }, (_, i) => ({
+      ...{ layout: 1, span, sequence: 1 + i, inputs, ...ids },
+      ...{ position: size.past, rows: size.rows },
+    }))
+    if (together) await Promise.all(engine.runTogether(steps))
+    else for (const step of steps) await engine.run(step)
+    times.push(performance.now() - at)
+  }
+  return times
+}
+
+async function fill(sequences: number, rows: number): Promise<void> {
+  for (let past = 0; past < rows; past += 64)
+    await turn({ rows: Math.min(64, rows - past), past, sequences })
+}
+
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[values.length >> 1] ?? NaN
+}
 
 function inputsFor(index: number, rows: number, past: number): Map<string, TensorData> {
   const found = new Map<string, TensorData>()

@@ -17,8 +17,8 @@ import { longPrompt } from './single.ts'
 
 const TOKENS = 48
 const LONE_MS = 3000
-/** Short, so that both ways of a pair see the same machine. */
-const BATCH_MS = 1500
+/** Sequences on one stage. */
+const BATCHES = [2, 4, 8]
 /** Rows in the caches of the lone stages: about the mean of the answers' contexts. */
 const PAST = 64
 const PROMPT = 'Write a long story about the sea.'
@@ -112,33 +112,28 @@ export async function aggregate(bench: Bench): Promise<Row[]> {
 export async function batch({ browser, rounds, log }: Bench): Promise<Row[]> {
   const whole = { from: 0, to: LAYERS, embed: true, head: true }
   const stage = await loneStages(browser, [[whole]], 'lean')
-  const counts = [2, 4, 8]
-  const rates = new Map<string, number[]>()
-  const measure = async (sequences: number, together: boolean): Promise<void> => {
-    const [run] = await stage.work(1, PAST, BATCH_MS, { sequences, together })
-    const rate = (sequences / (run?.medianMs ?? NaN)) * 1000
-    const key = `${sequences} ${together ? 'together' : 'one by one'}`
-    rates.set(key, [...(rates.get(key) ?? []), rate])
-    log(`  ${key}: ${figure(rate)} tok/s`)
-  }
+  const together = BATCHES.map((): number[] => [])
+  const apart = BATCHES.map((): number[] => [])
   try {
-    await stage.work(1, PAST, 500)
     for (let round = 0; round < rounds; round++)
-      for (const count of counts)
-        for (const together of [true, false]) await measure(count, together)
+      for (const [i, sequences] of BATCHES.entries()) {
+        const [run] = await stage.batch(sequences, PAST, LONE_MS)
+        const rate = (ms = NaN) => (sequences / ms) * 1000
+        const [ours, theirs] = [rate(run?.togetherMs), rate(run?.apartMs)]
+        together[i]?.push(ours)
+        apart[i]?.push(theirs)
+        log(
+          `  round ${round + 1}: ${sequences} sequences together ${figure(ours)}, one by ` +
+            `one ${figure(theirs)} tok/s`,
+        )
+      }
   } finally {
     await stage.close()
   }
-  const rateOf = (key: string) => rates.get(key) ?? []
-  return counts.map((count) =>
-    compare(
-      `aggregate.batch.${count}sequences`,
-      'tok/s',
-      'the same, one by one',
-      rateOf(`${count} together`),
-      rateOf(`${count} one by one`),
-    ),
-  )
+  return BATCHES.map((sequences, i) => {
+    const id = `aggregate.batch.${sequences}sequences`
+    return compare(id, 'tok/s', 'one by one', together[i] ?? [], apart[i] ?? [])
+  })
 }
 
 /** Tokens a second of two answers while both run. */
