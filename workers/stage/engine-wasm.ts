@@ -1,5 +1,6 @@
 /** The engine for every browser: ONNX Runtime's WASM kernels, caches in the WASM heap. */
 import type { LinkedSpan } from '../../model-split/link/link.ts'
+import { loadAttentionKernel, type AttentionKernel } from './attention-kernel.ts'
 import type {
   Backend,
   BackendSession,
@@ -48,12 +49,16 @@ function wasmBackend({ runtime, helpers }: WasmOptions): Backend<HeapCaches, Hea
   const queue = queues.get(runtime) ?? new Mutex()
   queues.set(runtime, queue)
   let team: Promise<Int8Team> | null = null
+  let attention: Promise<AttentionKernel> | null = null
   const openLean = async (
-    { model }: LinkedSpan,
+    { model, caches }: LinkedSpan,
     weights: readonly WeightFile[],
   ): Promise<LeanSession> => {
     team ??= Int8Team.start(runtime, helpers)
-    return LeanSession.open(runtime, model, weights, await team)
+    attention ??= loadAttentionKernel(runtime.memory)
+    const tools = { team: await team, attention: await attention }
+    const inPlace = cachesAreShareable(model, caches)
+    return LeanSession.open(runtime, model, weights, { ...tools, inPlace })
   }
   return {
     kind: 'wasm',

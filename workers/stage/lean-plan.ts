@@ -1,10 +1,11 @@
 /**
- * Takes the products with int8 matrices, and the look-ups of a tied embedding, out of a lean
- * graph. What is left falls into pieces, each a graph of its own: a piece, then the products
- * that read what it gave, then the next piece.
+ * Takes the products with int8 matrices, the look-ups of a tied embedding and the attention on
+ * shared caches out of a lean graph. What is left falls into pieces, each a graph of its own: a piece, then what
+ * reads what it gave, then the next piece.
  */
 import { bytesField, concat, graphField } from '../../model-split/link/wire.ts'
 import { MOST_BLOCK } from './int8-kernel.ts'
+import { attentionOf, readsOf, type LeanAttention } from './lean-attention.ts'
 import {
   allFields,
   ATTRIBUTE,
@@ -35,6 +36,7 @@ export interface LeanMatrix {
 }
 
 export type LeanOperation =
+  | LeanAttention
   /** `output[…, n] = input[…, k] · matrix` */
   | {
       readonly kind: 'product'
@@ -88,6 +90,8 @@ interface Node {
   readonly outputs: readonly string[]
   /** The attribute of that name, 0 where there is none. */
   readonly axis: number
+  /** The NodeProto, and the field that holds it. */
+  readonly bytes: Uint8Array
   readonly raw: Uint8Array
 }
 
@@ -97,10 +101,12 @@ export type ScalesCheck = (place: Place, matrix: LeanMatrix) => boolean
 /**
  * @param model a linked ModelProto in lean form.
  * @param columns whose multiples a matrix may have.
+ * @param inPlace past and present of the caches are one buffer each.
  */
 export function planLean(
   model: Uint8Array,
   columns: number,
+  inPlace: boolean,
   isScales: ScalesCheck,
 ): LeanPlan {
   const [graph = new Uint8Array(0)] = fields(model, MODEL.graph)
@@ -125,6 +131,14 @@ export function planLean(
     columns,
     isScales,
   )
+  if (inPlace)
+    for (const node of nodes) {
+      const attention = attentionOf(node.bytes)
+      // A table that is a weight of the session itself is not at hand.
+      if (!attention || readsOf(attention).some((name) => tensors.has(name))) continue
+      operations.push(attention)
+      replaced.add(node)
+    }
   const rest = nodes.filter((node) => !replaced.has(node))
   const header = [...allFields(model)].filter(({ number }) => number !== MODEL.graph)
   return {
@@ -248,17 +262,15 @@ function arrange(
     if (known !== undefined) return known
     const source = sources.get(name)
     let level = 0
-    if (source && 'kind' in source) level = levelOf(source.input) + 1
+    if (source && 'kind' in source) level = levelAt(source) + 1
     else if (source) level = Math.max(0, ...source.reads.map(levelOf))
     levels.set(name, level)
     return level
   }
+  const levelAt = (one: LeanOperation): number =>
+    Math.max(0, ...inputsOf(one).map(levelOf))
   const nodeLevels = nodes.map((node) => Math.max(0, ...node.reads.map(levelOf)))
-  const last = Math.max(
-    0,
-    ...nodeLevels,
-    ...operations.map(({ input }) => levelOf(input)),
-  )
+  const last = Math.max(0, ...nodeLevels, ...operations.map(levelAt))
   const steps: LeanStep[] = []
   for (let level = 0; level <= last; level++) {
     const own = nodes.filter((_, i) => nodeLevels[i] === level)
@@ -266,7 +278,7 @@ function arrange(
     const read = new Set(own.flatMap((node) => node.reads))
     const elsewhere = new Set([
       ...results,
-      ...operations.map(({ input }) => input),
+      ...operations.flatMap(inputsOf),
       ...nodes.filter((_, i) => nodeLevels[i] !== level).flatMap((node) => node.reads),
     ])
     const body = [...read].flatMap((name) => tensors.get(name)?.raw ?? [])
@@ -277,10 +289,14 @@ function arrange(
     }
     steps.push({
       piece: own.length > 0 ? piece : null,
-      operations: operations.filter(({ input }) => levelOf(input) === level),
+      operations: operations.filter((one) => levelAt(one) === level),
     })
   }
   return steps
+}
+
+function inputsOf(one: LeanOperation): readonly string[] {
+  return one.kind === 'attention' ? readsOf(one) : [one.input]
 }
 
 function readNode(bytes: Uint8Array, raw: Uint8Array): Node {
@@ -292,6 +308,7 @@ function readNode(bytes: Uint8Array, raw: Uint8Array): Node {
     reads: [...inputs, ...readInside(bytes)].filter((name) => name !== ''),
     outputs,
     axis: readAxis(bytes),
+    bytes,
     raw,
   }
 }

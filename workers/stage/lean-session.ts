@@ -1,9 +1,11 @@
 /**
- * A session whose int8 matrices are multiplied by our own kernel; the runtime computes what
- * stands between the products. Stands in for `HeapSession`.
+ * A session whose int8 matrices are multiplied by our own kernel, and whose caches are attended
+ * by another; the runtime computes what stands between. Stands in for `HeapSession`.
  */
 import { valueInfoProto } from '../../model-split/link/wire.ts'
 import type { Dtype } from '../../model-split/manifest.ts'
+import { attend, attendedDims } from './attention.ts'
+import type { AttentionKernel } from './attention-kernel.ts'
 import type { Batch, Product } from './batch.ts'
 import type { HeapModule } from './heap-module.ts'
 import {
@@ -17,6 +19,7 @@ import {
 import { PANEL } from './int8-kernel.ts'
 import { Int8Matrix } from './int8-matrix.ts'
 import type { Int8Team } from './int8-team.ts'
+import type { LeanAttention } from './lean-attention.ts'
 import {
   pieceModel,
   planLean,
@@ -36,8 +39,16 @@ interface Step {
   readonly operations: readonly LeanOperation[]
 }
 
+export interface LeanTools {
+  readonly team: Int8Team
+  readonly attention: AttentionKernel
+  /** Past and present of the caches are one buffer each. */
+  readonly inPlace: boolean
+}
+
 export class LeanSession {
   readonly #module: HeapModule
+  readonly #attention: AttentionKernel
   readonly #matrices = new Map<string, Int8Matrix>()
   readonly #steps: Step[] = []
 
@@ -46,16 +57,16 @@ export class LeanSession {
     module: HeapModule,
     model: Uint8Array,
     weights: readonly WeightFile[],
-    team: Int8Team,
+    { team, attention, inPlace }: LeanTools,
   ): Promise<LeanSession> {
-    const session = new LeanSession(module)
+    const session = new LeanSession(module, attention)
     const bytesAt = ({ location, offset }: Place, length: number): Uint8Array => {
       const file = weights.find(({ path }) => path === location)
       if (!file || offset + length > file.data.byteLength)
         throw new Error(`the weights end before ${location} does`)
       return file.data.subarray(offset, offset + length)
     }
-    const plan = planLean(model, PANEL, (place, matrix) =>
+    const plan = planLean(model, PANEL, inPlace, (place, matrix) =>
       areScales(
         bytesAt(place, scaleBytes(matrix)),
         bytesAt(matrix.scales, scaleBytes(matrix)),
@@ -80,8 +91,9 @@ export class LeanSession {
     }
   }
 
-  private constructor(module: HeapModule) {
+  private constructor(module: HeapModule, attention: AttentionKernel) {
     this.#module = module
+    this.#attention = attention
   }
 
   /** Bytes of matrices and of what the pieces hold. */
@@ -122,6 +134,14 @@ export class LeanSession {
         }
         const products: Product[] = []
         for (const one of step.operations) {
+          if (one.kind === 'attention') {
+            for (const name of one.presents) {
+              const present = outputs.get(name)
+              if (present) add(name, present)
+            }
+            add(one.output, this.#attend(one, get))
+            continue
+          }
           const matrix = this.#matrices.get(one.matrix)
           if (!matrix) throw new Error('the session is closed')
           const input = get(one.input)
@@ -161,6 +181,30 @@ export class LeanSession {
     const bytes = byteLength('float32', dims)
     const output = createTensor(this.#module, 'float32', dims, bytes)
     return { matrix, x: input.address, y: output.address, rows: bytes / 4 / n, output }
+  }
+
+  #attend(one: LeanAttention, get: (name: string) => HeapTensor): HeapTensor {
+    const maybe = (name: string) => (name === '' ? null : get(name))
+    const inputs = {
+      query: get(one.query),
+      key: maybe(one.key),
+      value: maybe(one.value),
+      keys: get(one.keys),
+      values: get(one.values),
+      last: get(one.last),
+      cos: maybe(one.cos),
+      sin: maybe(one.sin),
+    }
+    const dims = attendedDims(inputs, one.shape)
+    const bytes = byteLength('float32', dims)
+    const output = createTensor(this.#module, 'float32', dims, bytes)
+    try {
+      attend(this.#module, this.#attention, inputs, one.shape, output.address)
+      return output
+    } catch (error) {
+      disposeTensor(this.#module, output)
+      throw error
+    }
   }
 
   #lookUp(matrix: Int8Matrix, kind: 'lookup' | 'scales', input: HeapTensor): HeapTensor {

@@ -2,7 +2,7 @@
 export const MODEL = { graph: 7 } as const
 export const GRAPH = { node: 1, name: 2, initializer: 5, input: 11, output: 12 } as const
 export const NODE = { input: 1, output: 2, name: 3, opType: 4, attribute: 5 } as const
-export const ATTRIBUTE = { name: 1, int: 3, graph: 6, graphs: 11 } as const
+export const ATTRIBUTE = { name: 1, float: 2, int: 3, graph: 6, graphs: 11 } as const
 export const TENSOR = { dims: 1, type: 2, name: 8, external: 13 } as const
 export const ENTRY = { key: 1, value: 2 } as const
 export const VALUE_INFO = { name: 1, type: 2 } as const

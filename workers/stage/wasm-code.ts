@@ -25,6 +25,8 @@ export const op = {
     const: (value: number): Code => [0x41, ...signed(value)],
     add: [0x6a] as Code,
     sub: [0x6b] as Code,
+    shl: [0x74] as Code,
+    shr_u: [0x76] as Code,
   },
   /** Runs the body, and again while the value that it leaves is not 0. */
   repeat: (...body: Operand[]): Code => [0x03, 0x40, ...flat(body), 0x0d, 0, 0x0b],
@@ -36,7 +38,7 @@ export const op = {
     /** The first lane. */
     store32_lane: (offset: number): Code => [...memory(simd(0x5a), 2, offset), 0],
     zero: [...simd(0x0c), ...new Array<number>(16).fill(0)] as Code,
-    const: (values: Float32Array): Code => [
+    const: (values: Float32Array | Int32Array): Code => [
       ...simd(0x0c),
       ...new Uint8Array(values.buffer, values.byteOffset, 16),
     ],
@@ -48,6 +50,7 @@ export const op = {
     narrow_i32x4_s: simd(0x85) as Code,
   },
   i32x4: {
+    shl: simd(0xab) as Code,
     add: simd(0xae) as Code,
     dot_i16x8_s: simd(0xba) as Code,
     trunc_sat_f32x4_s: simd(0xf8) as Code,
@@ -56,6 +59,7 @@ export const op = {
     nearest: simd(0x6a) as Code,
     abs: simd(0xe0) as Code,
     add: simd(0xe4) as Code,
+    sub: simd(0xe5) as Code,
     mul: simd(0xe6) as Code,
     div: simd(0xe7) as Code,
     max: simd(0xe9) as Code,
