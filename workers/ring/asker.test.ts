@@ -83,6 +83,20 @@ describe('the asking device', () => {
     expect(sent).toHaveLength(3 + 1 + 5)
   })
 
+  it('asks once for a hole, however many tokens are on their way behind it', () => {
+    const { asker, events, sent, ask } = asking()
+    ask()
+    const next = { term: 1, number: 2 }
+    for (let i = 1; i < 9; i++) {
+      asker.receive(1, 1, token(i, i), FIRST)
+      asker.receive(1, 1, token(i, i), next)
+    }
+    // One for each plan that it comes from.
+    expect(sent).toHaveLength(3)
+    for (let i = 0; i < 2; i++) asker.receive(1, 1, token(i, i), next)
+    expect(shown(events)).toEqual([0, 1])
+  })
+
   it('waits for a starter, and fails with a sentence when none comes', () => {
     const { asker, clock, events, sent, starter, ask } = asking()
     starter.here = false

@@ -29,6 +29,8 @@ interface Open {
   readonly onEvent: (event: AnswerEvent) => void
   readonly generated: number[]
   repeats: number
+  /** By plan: index of the newest token that came behind a hole. */
+  readonly beyond: Map<string, number>
   /** Times that it was sent to a starter. */
   sends: number
   firstAt: number | null
@@ -68,6 +70,7 @@ export class Asker {
       onEvent,
       generated: [],
       repeats: 0,
+      beyond: new Map<string, number>(),
       sends: 0,
       firstAt: null,
       newest: null,
@@ -115,10 +118,11 @@ export class Asker {
     const { generated } = open
     switch (message.kind) {
       case 'token':
-        if (message.index > generated.length) this.#repeat(open)
+        if (message.index > generated.length) this.#missed(open, message.index, epoch)
         if (message.index !== generated.length) return
         this.#time(open, epoch)
         open.repeats = 0
+        open.beyond.clear()
         generated.push(message.id)
         this.#watch(open, SILENCE_MS)
         open.onEvent({ kind: 'token', sequence, index: message.index, id: message.id })
@@ -152,6 +156,14 @@ export class Asker {
       if (open.isStopped) this.#options.sendStop(ask.sequence)
       this.#watch(open, SILENCE_MS)
     } else this.#wait(open)
+  }
+
+  /** What goes on behind a hole that was asked for is on its way already. */
+  #missed(open: Open, index: number, { term, number }: Epoch): void {
+    const plan = `${term}.${number}`
+    const last = open.beyond.get(plan)
+    open.beyond.set(plan, index)
+    if (index - 1 !== last) this.#repeat(open)
   }
 
   #repeat(open: Open): void {

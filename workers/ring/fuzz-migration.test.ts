@@ -13,7 +13,7 @@ const DEVICES = ['a', 'b', 'c', 'd', 'e']
 /** Asks, and stays. */
 const GUEST = 'g'
 /** Seeds that once failed. */
-const PINNED: readonly number[] = []
+const PINNED: readonly number[] = [98, 131, 172]
 const SEEDS = [...PINNED, ...Array.from({ length: 40 }, (_, i) => i + 1)]
 /** Longest time that something in the ring waits for what will not come, ms. */
 const PATIENCE_MS = 90_000

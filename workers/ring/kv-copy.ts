@@ -40,6 +40,14 @@ export interface KvCopyOptions {
   readonly hasRoom: () => boolean
 }
 
+interface Goal {
+  /** Rows below this one. */
+  readonly until: number
+  /** Who wrote the last of them, where a chunk waits for it; null: ahead. */
+  readonly base: number | null
+  readonly isWanted: () => boolean
+}
+
 interface Want {
   readonly device: string
   readonly from: number
@@ -108,17 +116,18 @@ export class KvCopy {
 
   /**
    * Fetches what these layers lack below `position`, where row `position - 1` was written by
-   * `base`. Layers that nobody had, and rows that don't come, stay as they are.
+   * `base`, as long as it is wanted: later the rows here may be newer. Layers that nobody had,
+   * and rows that don't come, stay as they are.
    */
   async reach(
     sequence: number,
     layers: readonly number[],
     position: number,
     base: number,
+    isWanted: () => boolean,
   ): Promise<void> {
-    await Promise.all(
-      layers.map((layer) => this.#alone(sequence, layer, { until: position, base })),
-    )
+    const goal = { until: position, base, isWanted }
+    await Promise.all(layers.map((layer) => this.#alone(sequence, layer, goal)))
   }
 
   #ask(device: string): void {
@@ -145,17 +154,13 @@ export class KvCopy {
       .values()
     const worker = async () => {
       for (const { sequence, layer, until } of tasks)
-        await this.#alone(sequence, layer, { until, base: null })
+        await this.#alone(sequence, layer, { until, base: null, isWanted: () => true })
     }
     await Promise.all(Array.from({ length: AT_ONCE }, worker))
   }
 
   /** One copy of a layer of a sequence at a time. */
-  async #alone(
-    sequence: number,
-    layer: number,
-    goal: { readonly until: number; readonly base: number | null },
-  ): Promise<void> {
+  async #alone(sequence: number, layer: number, goal: Goal): Promise<void> {
     const key = `${sequence}:${layer}`
     for (let other = this.#busy.get(key); other; other = this.#busy.get(key)) await other
     const work = this.#fetch(sequence, layer, goal).catch(() => undefined)
@@ -167,13 +172,14 @@ export class KvCopy {
   async #fetch(
     sequence: number,
     layer: number,
-    { until, base }: { readonly until: number; readonly base: number | null },
+    { until, base, isWanted }: Goal,
   ): Promise<void> {
     const { rows, turn, manifest, isLive, hasRoom } = this.#options
     const device = this.#options.sources.get(layer)
     const caches = cachesOfLayer(manifest, layer)
     const isUrgent = base !== null
-    const isStale = () => this.#closed || (!isUrgent && (isLive(sequence) || !hasRoom()))
+    const isSpare = () => isLive(sequence) || !hasRoom()
+    const isStale = () => this.#closed || !isWanted() || (!isUrgent && isSpare())
     const have = rows.rows(sequence, [layer])
     if (device === undefined || (!isUrgent && have >= until)) return
     const rowBytes = kvBytes(caches, 1)

@@ -344,8 +344,10 @@ export class StageNode {
   ): Promise<void> {
     const parked = [{ chunk, pulled: true }]
     kept.parked = parked
-    await copy.reach(chunk.sequence, layers, chunk.position, chunk.base)
-    if (kept.parked !== parked) return
+    const { sequence, position, base } = chunk
+    const isWanted = () => kept.parked === parked
+    await copy.reach(sequence, layers, position, base, isWanted)
+    if (!isWanted()) return
     kept.parked = null
     for (const each of parked) this.#enqueue(each.chunk, each.pulled)
   }
