@@ -12,16 +12,20 @@ import { servePeers } from './peer-server.ts'
 export interface LoneStages {
   /** All at the same time: chunks of `rows` rows after `past` rows, for so long. */
   work(rows: number, past: number, limitMs: number): Promise<HalfRun[]>
+  /** As `work`, but one tab after another. */
+  workInTurn(rows: number, past: number, limitMs: number): Promise<HalfRun[]>
   /** All at the same time: so many sequences that share a stage; see half.worker.ts. */
   batch(sequences: number, past: number, limitMs: number): Promise<BatchRun[]>
   close(): Promise<void>
 }
 
+/** The form of weights that a room's tabs choose. */
+const MODE: WeightMode = 'lean'
+
 /** @param parts the spans of each tab. */
 export async function loneStages(
   browser: Browser,
   parts: readonly (readonly Span[])[],
-  mode: WeightMode = 'dense',
 ): Promise<LoneStages> {
   const half = await buildPage('bench/half')
   const server = await servePeers({ half, cut: CUT })
@@ -33,7 +37,7 @@ export async function loneStages(
     await page.evaluate(([url, spans, mode]) => window.half.load(url, spans, mode), [
       `${server.origin}/models/cut/`,
       spans,
-      mode,
+      MODE,
     ] as const)
     pages.push(page)
   }
@@ -42,6 +46,12 @@ export async function loneStages(
       Promise.all(
         pages.map((page) => page.evaluate((args) => window.half.work(...args), args)),
       ),
+    async workInTurn(...args) {
+      const runs: HalfRun[] = []
+      for (const page of pages)
+        runs.push(await page.evaluate((args) => window.half.work(...args), args))
+      return runs
+    },
     batch: (...args) =>
       Promise.all(
         pages.map((page) => page.evaluate((args) => window.half.batch(...args), args)),

@@ -111,7 +111,7 @@ export async function aggregate(bench: Bench): Promise<Row[]> {
 /** Steps of several sequences that run as one, on a stage that has all layers. */
 export async function batch({ browser, rounds, log }: Bench): Promise<Row[]> {
   const whole = { from: 0, to: LAYERS, embed: true, head: true }
-  const stage = await loneStages(browser, [[whole]], 'lean')
+  const stage = await loneStages(browser, [[whole]])
   const together = BATCHES.map((): number[] => [])
   const apart = BATCHES.map((): number[] => [])
   try {
@@ -169,6 +169,7 @@ export async function stages(bench: Bench): Promise<Row[]> {
     const rows = [
       compare('stages.1tab', 'tok/s', 'itself', one, one),
       compare('stages.2tabs', 'tok/s', 'one tab', two, one),
+      ...(rooms[1] ? [await machine(bench, rooms[1])] : []),
       ...(rooms[1] ? await turns(bench, rooms[1]) : []),
     ]
     const rowMs = 1000 / median(one)
@@ -201,6 +202,33 @@ export async function stages(bench: Bench): Promise<Row[]> {
     return rows
   } finally {
     for (const room of rooms) await room.close()
+  }
+}
+
+/**
+ * What this computer gains where two tabs compute at once: each its part of the room's layers,
+ * for itself. No room of two tabs can gain more.
+ */
+async function machine({ browser, log }: Bench, room: RoomOfTabs): Promise<Row> {
+  const parts = await spansOfRoom(room)
+  const alone = await loneStages(
+    browser,
+    parts.map(({ spans }) => spans),
+  )
+  try {
+    const each = (runs: readonly HalfRun[]) => runs.map(({ steps, ms }) => ms / steps)
+    const inTurn = each(await alone.workInTurn(CHUNK_ROWS, PAST, LONE_MS))
+    const atOnce = each(await alone.work(CHUNK_ROWS, PAST, LONE_MS))
+    log(
+      `  a chunk: ${inTurn.map(figure).join(' + ')} ms in turn, ${atOnce.map(figure).join(', ')} ms at once`,
+    )
+    const all = inTurn.reduce((sum, ms) => sum + ms, 0)
+    const value = (CHUNK_ROWS / Math.max(...atOnce)) * 1000
+    const against = 'the same two stages, one after the other'
+    const ratio = all / Math.max(...atOnce)
+    return { id: 'stages.machine', value, unit: 'tok/s', against, ratio, rounds: 1 }
+  } finally {
+    await alone.close()
   }
 }
 
