@@ -42,6 +42,13 @@ const WIDE = -2
 /** Long prompts take other kernels (attention from 32 rows on), which can be wrong alone. */
 const WIDE_ROWS = 48
 const NARROW_ROWS = 8
+/**
+ * Some models quantise activations by the largest value of a run (`DynamicQuantizeLinear`): their
+ * numbers hang on the rows that run together. Rows in pieces may then differ by so much, where
+ * the whole prompt at once is right.
+ */
+const ROUGH = 0.1
+const NONE = { error: 0, tensor: '', tolerance: 0, share: 0 }
 /** Timed repetitions of the last row; the median counts. */
 const REPETITIONS = 5
 
@@ -68,7 +75,7 @@ export async function runCanary(options: CanaryOptions): Promise<CanaryVerdict> 
   const quantised = Object.values(manifest.blobs).some(
     (blob) => blob.quantised.length > 0,
   )
-  let worst = { error: 0, tensor: '', tolerance: 0, share: 0 }
+  let worst = NONE
   const compare = (
     tensor: string,
     actual: TensorData | undefined,
@@ -119,6 +126,26 @@ export async function runCanary(options: CanaryOptions): Promise<CanaryVerdict> 
     }
   }
 
+  /** The golden prompt at once, as the golden states were computed. */
+  const atOnce = async (index: number, span: Span): Promise<void> => {
+    options.signal?.throwIfAborted()
+    const rows = golden.ids.length
+    const states = inputsOf(manifest, span).map(
+      (name) => [name, golden.border(name, 0, rows)] as const,
+    )
+    const ids = span.embed ? { ids: golden.ids } : {}
+    const place = { layout, span: index, sequence: SEQUENCE, position: 0, rows }
+    const step = { ...place, inputs: new Map(states), everyRow: true, ...ids }
+    const found = await engine.run(step)
+    for (const name of outputsOf(manifest, span))
+      compare(name, found.get(name), golden.border(name, 0, rows))
+    const wanted = span.head ? golden.logits(rows - 1) : null
+    const logits = found.get(manifest.logits.name)
+    const [, all = 0] = logits?.dims ?? []
+    if (wanted)
+      compare(manifest.logits.name, logits && slice(logits, 1, all - 1, all), wanted)
+  }
+
   const times: number[] = []
   try {
     for (const [index, span] of spans.entries()) {
@@ -148,6 +175,10 @@ export async function runCanary(options: CanaryOptions): Promise<CanaryVerdict> 
       // The first one also warms up.
       times.push(median(laps.slice(1)))
       if (divides && engine.kind === 'webgpu') await widen(index, span, read, names)
+    }
+    if (worst.share > 1 && worst.error <= ROUGH) {
+      worst = NONE
+      for (const [index, span] of spans.entries()) await atOnce(index, span)
     }
   } finally {
     engine.drop(SEQUENCE)

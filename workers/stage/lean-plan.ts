@@ -3,7 +3,7 @@
  * shared caches out of a lean graph. What is left falls into pieces, each a graph of its own: a piece, then what
  * reads what it gave, then the next piece.
  */
-import { bytesField, concat, graphField } from '../../model-split/link/wire.ts'
+import { bytesField, concat, DATA_TYPE, graphField } from '../../model-split/link/wire.ts'
 import { MOST_BLOCK } from './int8-kernel.ts'
 import { attentionOf, readsOf, type LeanAttention } from './lean-attention.ts'
 import {
@@ -16,6 +16,7 @@ import {
   readExternal,
   TENSOR,
   texts,
+  TYPE,
   VALUE_INFO,
 } from './onnx-fields.ts'
 
@@ -134,8 +135,9 @@ export function planLean(
   if (inPlace)
     for (const node of nodes) {
       const attention = attentionOf(node.bytes)
+      if (!attention || !isFloat32(declared.get(attention.keys))) continue
       // A table that is a weight of the session itself is not at hand.
-      if (!attention || readsOf(attention).some((name) => tensors.has(name))) continue
+      if (readsOf(attention).some((name) => tensors.has(name))) continue
       operations.push(attention)
       replaced.add(node)
     }
@@ -293,6 +295,15 @@ function arrange(
     })
   }
   return steps
+}
+
+/** Of an input of the graph. */
+function isFloat32(valueInfo: Uint8Array = new Uint8Array(0)): boolean {
+  for (const type of fields(valueInfo, VALUE_INFO.type))
+    for (const tensor of fields(type, TYPE.tensor))
+      for (const { number, value } of allFields(tensor))
+        if (number === TYPE.element) return value === DATA_TYPE.float32
+  return false
 }
 
 function inputsOf(one: LeanOperation): readonly string[] {

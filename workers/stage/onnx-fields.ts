@@ -6,6 +6,8 @@ export const ATTRIBUTE = { name: 1, float: 2, int: 3, graph: 6, graphs: 11 } as 
 export const TENSOR = { dims: 1, type: 2, name: 8, external: 13 } as const
 export const ENTRY = { key: 1, value: 2 } as const
 export const VALUE_INFO = { name: 1, type: 2 } as const
+/** A tensor among the types, and what a tensor is made of. */
+export const TYPE = { tensor: 1, element: 1 } as const
 
 export interface Field {
   readonly number: number

@@ -5,7 +5,8 @@ import { describe, expect, it } from 'vitest'
 import { GREEDY, type AnswerEvent, type RingPlan } from '../ring/types.ts'
 import type { StageStats } from './api.ts'
 import { StageService } from './stage-service.ts'
-import { cut, FIXTURES, nothing, options, parts, plan } from './testing/service-tools.ts'
+import { cut, nothing, options, parts, plan } from './testing/service-tools.ts'
+import { fixture } from './testing/fixtures.ts'
 import { StageError } from './types.ts'
 
 const residual = await cut('llama-value-residual')
@@ -48,7 +49,7 @@ describe('three stages', () => {
       false,
     ])
     const expected: unknown = JSON.parse(
-      await readFile(join(FIXTURES, 'llama-value-residual/expected.json'), 'utf8'),
+      await readFile(join(fixture('llama-value-residual'), 'expected.json'), 'utf8'),
     )
     const { ids, tokens } = greedyOf(expected)
     const got: number[] = []
@@ -218,7 +219,7 @@ describe('preparing', () => {
     })
     await service.activate(alone.epoch)
     const expected: unknown = JSON.parse(
-      await readFile(join(FIXTURES, 'llama-value-residual/expected.json'), 'utf8'),
+      await readFile(join(fixture('llama-value-residual'), 'expected.json'), 'utf8'),
     )
     const { ids, tokens } = greedyOf(expected)
     const got: number[] = []

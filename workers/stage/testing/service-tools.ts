@@ -12,9 +12,9 @@ import type { OpenOptions } from '../api.ts'
 import { createWasmEngine } from '../engine-wasm.ts'
 import type { StageParts } from '../load-layouts.ts'
 import type { Engine, ShardReader } from '../types.ts'
+import { fixture } from './fixtures.ts'
 import { nodeRuntime } from './node-runtime.ts'
 
-export const FIXTURES = join(import.meta.dirname, '../../../../shared/fixtures')
 const runtime = await nodeRuntime()
 const out = await mkdtemp(join(tmpdir(), 'service-'))
 afterAll(() => rm(out, { recursive: true }))
@@ -22,7 +22,7 @@ afterAll(() => rm(out, { recursive: true }))
 export async function cut(
   name: string,
 ): Promise<{ manifest: Manifest; reader: ShardReader }> {
-  const source = await openSource(join(FIXTURES, name))
+  const source = await openSource(fixture(name))
   const folder = join(out, name)
   try {
     const { manifest } = await cutModel(source, folder, {})
