@@ -1,5 +1,6 @@
 /** Layers that a stage holds beside those it runs, with the WASM runtime and a real cut. */
 import { describe, expect, it } from 'vitest'
+import { systemClock } from '../ring/clock.ts'
 import { StageService } from './stage-service.ts'
 import { cut, nothing, options, parts, plan } from './testing/service-tools.ts'
 import type { ShardReader } from './types.ts'
@@ -51,6 +52,39 @@ describe('overlap layers', () => {
     await service.prepare(plan(3, ['b', 0, 0], ['a', 0, layers]), nothing, null)
     expect(read.length).toBeGreaterThan(0)
     expect(engines).toHaveLength(1)
+    await service.close()
+  })
+
+  it('wait while this device has something to run, and may be called off', async () => {
+    // Time stands still: the last run stays a moment ago.
+    const clock = { ...systemClock, now: () => 1000, after: () => () => undefined }
+    const { parts: made, engines } = parts(reader, { clock })
+    const service = new StageService(made)
+    await service.open({ ...options(manifest, 'a'), mode: 'packed' })
+    const whole = plan(1, ['a', 0, layers])
+    await service.prepare(whole, nothing, null)
+    await service.activate(whole.epoch)
+    const [engine = expect.unreachable()] = engines
+    let loads = 0
+    const load = engine.load.bind(engine)
+    engine.load = (order) => {
+      loads++
+      return load(order)
+    }
+    await service.hold([0])
+    expect(loads).toBe(1)
+    const sampling = { temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1, seed: 0 }
+    await new Promise<void>((resolve) => {
+      const ask = { sequence: 1, ids: [1, 2, 3], maxTokens: 3, sampling }
+      void service.ask(ask, ({ kind }) => {
+        if (kind !== 'token') resolve()
+      })
+    })
+    const waiting = service.hold([0, 1])
+    const called = service.hold([0])
+    await expect(waiting).rejects.toThrow()
+    await called
+    expect(loads).toBe(1)
     await service.close()
   })
 

@@ -10,54 +10,48 @@ import type { LoadedPart } from './load-part.ts'
 import type { Engine } from './types.ts'
 import { addedBytes } from './weight-modes.ts'
 
-interface Run {
-  readonly span: Span
-  readonly layout: number
-}
-
 export class OverlapLayers {
   readonly #parts: StageParts
   #engine: Engine | null = null
-  #runs: readonly Run[] = []
+  /** Layout of each layer. */
+  #layouts: ReadonlyMap<number, number> = new Map()
 
   constructor(parts: StageParts) {
     this.#parts = parts
   }
 
   get layers(): number[] {
-    return this.#runs
-      .flatMap(({ span: { from, to } }) =>
-        Array.from({ length: to - from }, (_, i) => from + i),
-      )
-      .sort((a, b) => a - b)
+    return [...this.#layouts.keys()].sort((a, b) => a - b)
   }
 
   /** Spans that rest in this engine. */
   in(engine: Engine | undefined): Span[] {
-    return engine === this.#engine ? this.#runs.map(({ span }) => span) : []
+    return engine === this.#engine ? this.layers.map(spanOf) : []
   }
 
   /**
    * Holds these layers in the engine of the part that runs, as far as its memory allows, and
    * no others. Not to be called twice at a time.
+   * @param quiet resolves once nobody waits for this device: one layer at a time is loaded then.
    * @throws Error where some cannot be loaded; what was loaded before stays.
    */
   async hold(
     layers: readonly number[],
     { engine, report, spans }: LoadedPart,
     options: OpenOptions,
+    quiet: () => Promise<void>,
     signal: AbortSignal,
   ): Promise<void> {
     if (engine !== this.#engine) await this.drop()
     this.#engine = engine
-    const wanted = runsOf(layers)
-    const stays = ({ span }: Run) => wanted.some((run) => isSame(run, span))
-    await this.#unload(this.#runs.filter((run) => !stays(run)))
+    await this.#unload(this.layers.filter((layer) => !layers.includes(layer)))
     const { manifest, memoryBudget } = options
     const { kind } = engine
-    for (const span of wanted) {
+    for (const layer of layers) {
+      if (this.#layouts.has(layer)) continue
+      await quiet()
       signal.throwIfAborted()
-      if (this.#runs.some((run) => isSame(run.span, span))) continue
+      const span = spanOf(layer)
       const { weights, caches } = engine.memory()
       const there = [...spans, ...this.in(engine)]
       const bytes = addedBytes(manifest, report.mode, [span], there)
@@ -65,39 +59,30 @@ export class OverlapLayers {
       const watch = { onProgress: () => undefined, signal }
       const choice = { kind, mode: report.mode, engine, dormant: true }
       const { layout } = await loadLayouts(this.#parts, options, [span], watch, choice)
-      this.#runs = [...this.#runs, { span, layout }]
+      this.#layouts = new Map([...this.#layouts, [layer, layout]])
     }
   }
 
   async drop(): Promise<void> {
-    await this.#unload(this.#runs)
+    await this.#unload(this.layers)
   }
 
   /** The engine was released, or is lost. */
   forget(): void {
     this.#engine = null
-    this.#runs = []
+    this.#layouts = new Map()
   }
 
-  async #unload(gone: readonly Run[]): Promise<void> {
-    this.#runs = this.#runs.filter((run) => !gone.includes(run))
+  async #unload(gone: readonly number[]): Promise<void> {
+    const layouts = gone.flatMap((layer) => this.#layouts.get(layer) ?? [])
+    const rest = [...this.#layouts].filter(([layer]) => !gone.includes(layer))
+    this.#layouts = new Map(rest)
     // A processor that is lost may not even let go.
-    for (const { layout } of gone)
+    for (const layout of layouts)
       await this.#engine?.unload(layout).catch(() => undefined)
   }
 }
 
-/** Consecutive layers as spans. */
-export function runsOf(layers: readonly number[]): Span[] {
-  const runs: Span[] = []
-  for (const layer of layers) {
-    const last = runs.at(-1)
-    if (last?.to === layer) runs[runs.length - 1] = { ...last, to: layer + 1 }
-    else runs.push({ from: layer, to: layer + 1, embed: false, head: false })
-  }
-  return runs
-}
-
-function isSame(a: Span, b: Span): boolean {
-  return a.from === b.from && a.to === b.to
+function spanOf(layer: number): Span {
+  return { from: layer, to: layer + 1, embed: false, head: false }
 }

@@ -16,6 +16,8 @@ import { StageError, type Engine, type LoadProgress, type WeightMode } from './t
 import { addedBytes } from './weight-modes.ts'
 
 const STATS_MS = 500
+/** Without a run for so long, nobody waits for this device, ms. */
+const QUIET_MS = 500
 /** Caches get at least this much, or no prompt would fit. */
 const LEAST_CACHE_BYTES = 8 * 2 ** 20
 const REPLACED =
@@ -50,6 +52,7 @@ export class StageService implements StageApi {
   #loading = new AbortController()
   #holding = new AbortController()
   #cancelStats: (() => void) | null = null
+  #ranAt = -Infinity
 
   constructor(parts: StageParts) {
     this.#parts = parts
@@ -71,6 +74,7 @@ export class StageService implements StageApi {
         scheduler: this.#scheduler,
         clock: this.#clock,
         onRun: (span, rows, ms) => {
+          this.#ranAt = this.#clock.now()
           this.#active?.part?.speed.add(span, rows, ms)
           this.#cancelStats ??= this.#clock.after(STATS_MS, () => this.#tellStats())
         },
@@ -156,11 +160,31 @@ export class StageService implements StageApi {
       const part = this.#active?.part
       if (!part || this.#next || signal.aborted) return
       try {
-        await this.#overlap.hold(layers, part, options, signal)
+        const quiet = () => this.#quiet(signal)
+        await this.#overlap.hold(layers, part, options, quiet, signal)
       } finally {
         this.#tellStats()
       }
     })
+  }
+
+  /** Once the engine has had nothing to run for a while; at once where it is called off. */
+  async #quiet(signal: AbortSignal): Promise<void> {
+    for (let left = this.#untilQuiet(); left > 0 && !signal.aborted;) {
+      await new Promise<void>((resolve) => {
+        const cancel = this.#clock.after(left, resolve)
+        const end = (): void => {
+          cancel()
+          resolve()
+        }
+        signal.addEventListener('abort', end, { once: true })
+      })
+      left = this.#untilQuiet()
+    }
+  }
+
+  #untilQuiet(): number {
+    return this.#ranAt + QUIET_MS - this.#clock.now()
   }
 
   // Not async: a channel's handlers must be there before its first message is.
@@ -286,6 +310,7 @@ export class StageService implements StageApi {
     if (!engine || this.#overlap.in(engine).length === 0) return
     const { weights, caches } = engine.memory()
     if (weights + caches <= budget) return
+    this.#holding.abort()
     void this.#work.run(() => this.#overlap.drop()).then(() => this.#tellStats())
   }
 
