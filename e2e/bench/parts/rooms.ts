@@ -44,7 +44,7 @@ export interface RoomChoices {
   readonly network?: Network
 }
 
-/** A room of so many tabs of one browser. */
+/** A room of so many tabs of one browser; layers stay where they were dealt first. */
 export function openRoom(
   browser: Browser,
   origin: string,
@@ -52,7 +52,7 @@ export function openRoom(
   network?: Network,
 ): Promise<RoomOfTabs> {
   const browsers = new Array<Browser>(tabs).fill(browser)
-  return joinRoom(browsers, origin, network ? { network } : {})
+  return joinRoom(browsers, origin, { deal: 'still', ...(network && { network }) })
 }
 
 /** A room with a tab in each of the browsers, in that order. */
