@@ -81,6 +81,8 @@ describe('overlap layers', () => {
       })
     })
     const waiting = service.hold([0, 1])
+    // It has come to where it waits.
+    await new Promise((resolve) => setImmediate(resolve))
     const called = service.hold([0])
     await expect(waiting).rejects.toThrow()
     await called
