@@ -31,7 +31,7 @@ export interface AttentionInputs {
   readonly sin: HeapTensor | null
 }
 
-/** Bytes of the result, float32 `[1, rows, heads * width]`. @throws Error for other shapes */
+/** Of the result, float32 `[1, rows, heads * width]`. */
 export function attendedDims(
   { query, keys }: AttentionInputs,
   { heads }: AttentionShape,

@@ -126,24 +126,34 @@ export async function runCanary(options: CanaryOptions): Promise<CanaryVerdict> 
     }
   }
 
-  /** The golden prompt at once, as the golden states were computed. */
-  const atOnce = async (index: number, span: Span): Promise<void> => {
+  /**
+   * Rows of the golden prompt behind those that ran before; returns the time.
+   * @param everyRow the head sees all of them, as where the golden states were computed.
+   */
+  const run = async (
+    index: number,
+    span: Span,
+    [from, to]: readonly [number, number],
+    everyRow = false,
+  ): Promise<number> => {
     options.signal?.throwIfAborted()
-    const rows = golden.ids.length
-    const states = inputsOf(manifest, span).map(
-      (name) => [name, golden.border(name, 0, rows)] as const,
+    const inputs = new Map(
+      inputsOf(manifest, span).map((name) => [name, golden.border(name, from, to)]),
     )
-    const ids = span.embed ? { ids: golden.ids } : {}
-    const place = { layout, span: index, sequence: SEQUENCE, position: 0, rows }
-    const step = { ...place, inputs: new Map(states), everyRow: true, ...ids }
+    const ids = span.embed ? { ids: golden.ids.slice(from, to) } : {}
+    const place = { layout, span: index, sequence: SEQUENCE }
+    const step = { ...place, position: from, rows: to - from, inputs, everyRow, ...ids }
+    const start = options.clock()
     const found = await engine.run(step)
+    const ms = options.clock() - start
     for (const name of outputsOf(manifest, span))
-      compare(name, found.get(name), golden.border(name, 0, rows))
-    const wanted = span.head ? golden.logits(rows - 1) : null
-    const logits = found.get(manifest.logits.name)
-    const [, all = 0] = logits?.dims ?? []
-    if (wanted)
-      compare(manifest.logits.name, logits && slice(logits, 1, all - 1, all), wanted)
+      compare(name, found.get(name), golden.border(name, from, to))
+    const { name } = manifest.logits
+    const wanted = span.head ? golden.logits(to - 1) : null
+    const logits = found.get(name)
+    const rows = logits?.dims[1] ?? 0
+    if (wanted) compare(name, logits && slice(logits, 1, rows - 1, rows), wanted)
+    return ms
   }
 
   const times: number[] = []
@@ -151,34 +161,21 @@ export async function runCanary(options: CanaryOptions): Promise<CanaryVerdict> 
     for (const [index, span] of spans.entries()) {
       const names = outputsOf(manifest, span)
       const read = inputsOf(manifest, span)
-      const run = async (from: number, to: number): Promise<number> => {
-        options.signal?.throwIfAborted()
-        const inputs = new Map(read.map((name) => [name, golden.border(name, from, to)]))
-        const ids = span.embed ? { ids: golden.ids.slice(from, to) } : {}
-        const place = { layout, span: index, sequence: SEQUENCE }
-        const start = options.clock()
-        const step = { ...place, position: from, rows: to - from, inputs, ...ids }
-        const found = await engine.run(step)
-        const ms = options.clock() - start
-        for (const name of names)
-          compare(name, found.get(name), golden.border(name, from, to))
-        const logits = span.head ? golden.logits(to - 1) : null
-        if (logits) compare(manifest.logits.name, found.get(manifest.logits.name), logits)
-        return ms
-      }
       const { length } = golden.ids
       const divides = length > 1 && golden.canDivide([...read, ...names])
       const last = divides ? length - 1 : 0
-      if (divides) await run(0, last)
+      if (divides) await run(index, span, [0, last])
       const laps: number[] = []
-      for (let i = 0; i <= REPETITIONS; i++) laps.push(await run(last, length))
+      for (let i = 0; i <= REPETITIONS; i++)
+        laps.push(await run(index, span, [last, length]))
       // The first one also warms up.
       times.push(median(laps.slice(1)))
       if (divides && engine.kind === 'webgpu') await widen(index, span, read, names)
     }
     if (worst.share > 1 && worst.error <= ROUGH) {
       worst = NONE
-      for (const [index, span] of spans.entries()) await atOnce(index, span)
+      const whole = [0, golden.ids.length] as const
+      for (const [index, span] of spans.entries()) await run(index, span, whole, true)
     }
   } finally {
     engine.drop(SEQUENCE)

@@ -51,13 +51,13 @@ function wasmBackend({ runtime, helpers }: WasmOptions): Backend<HeapCaches, Hea
   let team: Promise<Int8Team> | null = null
   let attention: Promise<AttentionKernel> | null = null
   const openLean = async (
-    { model, caches }: LinkedSpan,
+    { model }: LinkedSpan,
     weights: readonly WeightFile[],
+    inPlace: boolean,
   ): Promise<LeanSession> => {
     team ??= Int8Team.start(runtime, helpers)
     attention ??= loadAttentionKernel(runtime.memory)
     const tools = { team: await team, attention: await attention }
-    const inPlace = cachesAreShareable(model, caches)
     return LeanSession.open(runtime, model, weights, { ...tools, inPlace })
   }
   return {
@@ -67,14 +67,15 @@ function wasmBackend({ runtime, helpers }: WasmOptions): Backend<HeapCaches, Hea
     divide: (_, span) => layerByLayer(span),
     open: (linked, weights, mode, tables) =>
       queue.run(async () => {
+        const inPlace = cachesAreShareable(linked.model, linked.caches)
         const session =
           mode === 'lean'
-            ? await openLean(linked, weights)
+            ? await openLean(linked, weights, inPlace)
             : await HeapSession.open(runtime, linked.model, weights, {
                 optimisation: 'all',
               })
         const lent = tables.flatMap((each) => [...(tensorsOf.get(each) ?? [])])
-        return wasmSession(queue, linked, session, new Map(lent))
+        return wasmSession(queue, linked, session, { tables: new Map(lent), inPlace })
       }),
     share: (weights) => {
       const tensors = new Map<string, HeapTensor>()
@@ -110,12 +111,10 @@ function heapTensors(runtime: HeapModule): HeldTensors<HeapTensor> {
 
 function wasmSession(
   queue: Mutex,
-  { model, caches, given }: LinkedSpan,
+  { given }: LinkedSpan,
   session: HeapSession | LeanSession,
-  tables: NamedTensors,
+  { tables, inPlace }: { readonly tables: NamedTensors; readonly inPlace: boolean },
 ): BackendSession<HeapCaches, HeapTensor> {
-  const inPlace = cachesAreShareable(model, caches)
-
   const run = async ({
     inputs: fed,
     kept,

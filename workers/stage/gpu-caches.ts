@@ -5,7 +5,7 @@ import type { LayerCaches } from './backend.ts'
 import { capacityFor } from './capacity.ts'
 import type { GpuTensors } from './gpu-tensors.ts'
 import { emptyCache } from './session-inputs.ts'
-import { byteLength, dimsFor, type RunSize } from './tensors.ts'
+import { byteLength, dimsFor, outerOf, type RunSize } from './tensors.ts'
 import type { TensorData } from './types.ts'
 
 export class GpuCaches implements LayerCaches {
@@ -78,7 +78,7 @@ export class GpuCaches implements LayerCaches {
       const tensor = this.#hold(cache, from, from + rows)
       const inner = byteLength(cache.dtype, tensor.dims.slice(axis + 1))
       const part = rows * inner
-      const outer = tensor.dims.slice(0, axis).reduce((product, dim) => product * dim, 1)
+      const outer = outerOf(tensor.dims, axis)
       for (let run = 0; run < outer; run++) {
         const start = (run * (tensor.dims[axis] ?? 0) + from) * inner
         const bytes = data.bytes.slice(run * part, (run + 1) * part)

@@ -3,7 +3,7 @@ import type { Tensor } from 'onnxruntime-common'
 import type { Dtype } from '../../model-split/manifest.ts'
 import type { HeldTensors } from './backend.ts'
 import { dtypeOf, fromOrt, toOrt, type Ort } from './ort-tensors.ts'
-import { byteLength, slice } from './tensors.ts'
+import { byteLength, outerOf, slice } from './tensors.ts'
 import { StageError, type TensorData } from './types.ts'
 
 /** Flags of GPUBufferUsage and GPUMapMode, which no TypeScript lib declares as values. */
@@ -108,7 +108,7 @@ export class GpuTensors implements HeldTensors<Tensor> {
     const encoder = this.#device.createCommandEncoder()
     const { gpuBuffer, dims } = source
     const inner = byteLength(dtypeOf(source), dims.slice(axis + 1))
-    const outer = dims.slice(0, axis).reduce((product, dim) => product * dim, 1)
+    const outer = outerOf(dims, axis)
     const bytes = (to - from) * inner
     for (let i = 0; i < outer; i++) {
       const start = (i * (dims[axis] ?? 1) + from) * inner

@@ -11,7 +11,7 @@ import {
   type HeapTensor,
 } from './heap-session.ts'
 import { emptyCache } from './session-inputs.ts'
-import { byteLength, dimsFor, slice, type RunSize } from './tensors.ts'
+import { byteLength, dimsFor, outerOf, slice, type RunSize } from './tensors.ts'
 import type { TensorData } from './types.ts'
 
 export class HeapCaches implements LayerCaches {
@@ -62,7 +62,7 @@ export class HeapCaches implements LayerCaches {
         if (axis === null) return download(this.#module, tensor)
         const inner = byteLength(tensor.dtype, tensor.dims.slice(axis + 1))
         const part = (to - from) * inner
-        const bytes = new Uint8Array(outerOf(tensor, axis) * part)
+        const bytes = new Uint8Array(outerOf(tensor.dims, axis) * part)
         const memory = heap(this.#module)
         eachRun(tensor, axis, inner, (start, i) => {
           const at = start + from * inner
@@ -158,9 +158,6 @@ function eachRun(
   visit: (address: number, index: number) => void,
 ): void {
   const stride = (tensor.dims[axis] ?? 0) * inner
-  for (let i = 0; i < outerOf(tensor, axis); i++) visit(tensor.address + i * stride, i)
-}
-
-function outerOf({ dims }: HeapTensor, axis: number): number {
-  return dims.slice(0, axis).reduce((product, dim) => product * dim, 1)
+  for (let i = 0; i < outerOf(tensor.dims, axis); i++)
+    visit(tensor.address + i * stride, i)
 }

@@ -12,6 +12,7 @@
  * product reads it from front to end.
  */
 import { assemble, op, TYPE, type Code } from './wasm-code.ts'
+import { advance, countDown, fold, splat } from './wasm-idioms.ts'
 
 /** Columns of a panel: four vectors of float32. */
 export const PANEL = 16
@@ -60,37 +61,11 @@ export async function loadInt8Kernel(memory: WebAssembly.Memory): Promise<Int8Ke
   return instance.exports as unknown as Int8Kernel
 }
 
-const advance = (local: number, bytes: number): Code => [
-  ...op.get(local),
-  ...op.i32.const(bytes),
-  ...op.i32.add,
-  ...op.set(local),
-]
-
-/** Subtracts and leaves what is left. */
-const countDown = (local: number, by = 1): Code => [
-  ...op.get(local),
-  ...op.i32.const(by),
-  ...op.i32.sub,
-  ...op.tee(local),
-]
-
 function round() {
   const [x, q, scales, block, blocks] = [0, 1, 2, 3, 4]
   const [at, k, most, up] = [5, 6, 7, 8]
-  const { v128, f32x4, i32x4, i16x8, i8x16 } = op
-  const full = v128.const(new Float32Array(4).fill(MOST_INT16))
-  /** The larger of each lane and the one that the shuffle puts there. */
-  const fold = (lanes: readonly number[]): Code => [
-    ...op.get(most),
-    ...op.get(most),
-    ...op.get(most),
-    ...i8x16.shuffle(
-      lanes.flatMap((lane) => [0, 1, 2, 3].map((byte) => 4 * lane + byte)),
-    ),
-    ...f32x4.max,
-    ...op.set(most),
-  ]
+  const { v128, f32x4, i32x4, i16x8 } = op
+  const full = splat(MOST_INT16)
   const four = (offset: number): Code => [
     ...op.get(x),
     ...v128.load(offset),
@@ -116,8 +91,7 @@ function round() {
       advance(at, 16),
       countDown(k, 4),
     ),
-    fold([2, 3, 0, 1]),
-    fold([1, 0, 3, 2]),
+    fold(most, f32x4.max),
     op.get(scales),
     op.get(most),
     full,
@@ -162,12 +136,6 @@ function rows(count: (typeof ROW_COUNTS)[number]) {
   const some = VECTORS.slice(0, width)
   const sum = (row: number, v: number): number => first + 2 + count + width * row + v
   const { v128, i32x4, f32x4 } = op
-  const add = (local: number, other: number): Code => [
-    ...op.get(local),
-    ...op.get(other),
-    ...op.i32.add,
-    ...op.set(local),
-  ]
   /** Code for each row, with its y in `to` and its scale in `from`. */
   const eachRow = (code: (row: number) => Code): Code => [
     ...op.get(y),
@@ -176,8 +144,8 @@ function rows(count: (typeof ROW_COUNTS)[number]) {
     ...op.set(from),
     ...each.flatMap((row) => [
       ...code(row),
-      ...add(to, yStride),
-      ...add(from, scaleStride),
+      ...advance(to, op.get(yStride)),
+      ...advance(from, op.get(scaleStride)),
     ]),
   ]
   const pair = (j: number, left: number): Code => [

@@ -1,7 +1,7 @@
 /**
  * Takes the products with int8 matrices, the look-ups of a tied embedding and the attention on
- * shared caches out of a lean graph. What is left falls into pieces, each a graph of its own: a piece, then what
- * reads what it gave, then the next piece.
+ * shared caches out of a lean graph. What is left falls into pieces, each a graph of its own: a
+ * piece, then what reads what it gave, then the next piece.
  */
 import { bytesField, concat, DATA_TYPE, graphField } from '../../model-split/link/wire.ts'
 import { MOST_BLOCK } from './int8-kernel.ts'

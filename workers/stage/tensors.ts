@@ -39,6 +39,11 @@ export function dimsFor(
   return dims.map((dim) => evaluate(dim, batch, rows, past))
 }
 
+/** How many times the elements along an axis stand in a tensor: the product of what is before. */
+export function outerOf(dims: readonly number[], axis: number): number {
+  return dims.slice(0, axis).reduce((product, dim) => product * dim, 1)
+}
+
 /** The one axis whose length is the number of new rows, or null. */
 export function rowAxis(dims: readonly Affine[]): number | null {
   const axes = dims.flatMap(([c, b, s, p], axis) =>
@@ -59,7 +64,7 @@ export function slice(
   const length = dims[axis] ?? 0
   if (from === 0 && to === length) return tensor
   const inner = byteLength(dtype, dims.slice(axis + 1))
-  const outer = dims.slice(0, axis).reduce((product, dim) => product * dim, 1)
+  const outer = outerOf(dims, axis)
   const part = (to - from) * inner
   const result = new Uint8Array(outer * part)
   for (let i = 0; i < outer; i++) {
@@ -74,7 +79,7 @@ export function join(parts: readonly TensorData[], axis: number): TensorData {
   const [first] = parts
   if (!first) throw new StageError('internal', 'No tensors to join.')
   const { dtype, dims } = first
-  const outer = dims.slice(0, axis).reduce((product, dim) => product * dim, 1)
+  const outer = outerOf(dims, axis)
   const bytes = new Uint8Array(
     parts.reduce((sum, part) => sum + part.bytes.byteLength, 0),
   )
