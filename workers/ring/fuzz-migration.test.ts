@@ -4,6 +4,7 @@
  * ends with the tokens of an undisturbed run.
  */
 import { describe, expect, it } from 'vitest'
+import { CutLinks } from './testing/cut-links.ts'
 import { fakeManifest, reference, VOCABULARY } from './testing/fake-model.ts'
 import { FakeRoom, randomFrom, type Answer } from './testing/fake-room.ts'
 import { HOT } from './testing/rooms.ts'
@@ -25,7 +26,7 @@ class Story {
   readonly room: FakeRoom
   readonly #asked: { ask: Ask; answer: Answer }[] = []
   readonly #gone = new Set<string>()
-  readonly #cut = new Set<string>()
+  readonly #links: CutLinks
   #plan: RingPlan | null = null
   #number = 0
   moves = 0
@@ -44,6 +45,7 @@ class Story {
       seed,
       chunkRows: 1 + this.#upTo(12),
     })
+    this.#links = new CutLinks(this.room)
   }
 
   async play(): Promise<void> {
@@ -55,12 +57,13 @@ class Story {
       else if (dice < 0.045) await this.#change()
       else if (dice < 0.055) await this.#leave()
       else if (dice < 0.06) this.#comeBack()
-      else if (dice < 0.07) this.#cutOne()
-      else if (dice < 0.09) this.#mendOne()
+      else if (dice < 0.07)
+        this.#links.cut(this.#pick(this.#there), this.#pick(this.#there))
+      else if (dice < 0.09) this.#links.mendOne()
       else if (dice < 0.15) this.room.clock.move(100 + this.#upTo(400))
       else await this.room.step()
     }
-    while (this.#cut.size > 0) this.#mendOne()
+    this.#links.mendAll()
     for (let waited = 0; waited < PATIENCE_MS && !this.#isDone; waited += 500) {
       await this.room.run()
       this.room.clock.move(500)
@@ -148,7 +151,7 @@ class Story {
     if (id === undefined) return
     this.#gone.add(id)
     this.room.remove(id)
-    for (const pair of this.#cut) if (pair.split(',').includes(id)) this.#cut.delete(pair)
+    this.#links.forget(id)
     for (let i = this.#upTo(8); i > 0; i--) await this.room.step()
     await this.#change()
   }
@@ -161,21 +164,6 @@ class Story {
     this.room.add(id)
     for (const other of [...this.#there, GUEST])
       if (other !== id) this.room.connect(id, other)
-  }
-
-  #cutOne(): void {
-    const [a, b] = [this.#pick(this.#there), this.#pick(this.#there)]
-    if (a === undefined || b === undefined || a === b) return
-    this.#cut.add([a, b].sort().join())
-    this.room.cut(a, b)
-  }
-
-  #mendOne(): void {
-    const [pair] = this.#cut
-    if (pair === undefined) return
-    this.#cut.delete(pair)
-    const [a = '', b = ''] = pair.split(',')
-    this.room.connect(a, b)
   }
 }
 

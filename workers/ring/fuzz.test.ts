@@ -1,5 +1,6 @@
 /** Whole rooms under random faults, each from a seed: whatever happens, the tokens are right. */
 import { describe, expect, it } from 'vitest'
+import { CutLinks } from './testing/cut-links.ts'
 import { fakeManifest, reference, VOCABULARY } from './testing/fake-model.ts'
 import { FakeRoom, randomFrom, type Answer } from './testing/fake-room.ts'
 import { GREEDY, type Ask, type RingPlan, type Sampling } from './types.ts'
@@ -17,7 +18,7 @@ class Story {
   readonly #asked: { ask: Ask; answer: Answer; device: string; stopped: boolean }[] = []
   /** Each question with its whole answer. */
   readonly #futures: number[][] = []
-  readonly #cut = new Set<string>()
+  readonly #links: CutLinks
   #number = 0
   #plan: RingPlan | null = null
 
@@ -41,6 +42,7 @@ class Story {
         heard: () => undefined,
       }),
     })
+    this.#links = new CutLinks(this.room)
   }
 
   /** What will come, or a part of it, or something that goes wrong on the way. */
@@ -58,14 +60,14 @@ class Story {
       const dice = this.#random()
       if (dice < 0.06) await this.#ask()
       else if (dice < 0.08) this.#stop()
-      else if (dice < 0.1) this.#cutOne()
-      else if (dice < 0.14) this.#mendOne()
+      else if (dice < 0.1) this.#links.cut(this.#pick(DEVICES), this.#pick(DEVICES))
+      else if (dice < 0.14) this.#links.mendOne()
       else if (dice < 0.16) await this.#change()
       else if (dice < 0.18) this.#loseRows()
       else if (dice < 0.2) this.room.clock.move(600)
       else await this.room.step()
     }
-    while (this.#cut.size > 0) this.#mendOne()
+    this.#links.mendAll()
     await this.#change()
     for (let i = 0; i < 40; i++) {
       await this.room.run()
@@ -157,21 +159,6 @@ class Story {
     if (!one || one.answer.end) return
     one.stopped = true
     this.room.device(one.device).ring.stop(one.ask.sequence)
-  }
-
-  #cutOne(): void {
-    const [a, b] = [this.#pick(DEVICES), this.#pick(DEVICES)]
-    if (a === undefined || b === undefined || a === b) return
-    this.#cut.add([a, b].sort().join())
-    this.room.cut(a, b)
-  }
-
-  #mendOne(): void {
-    const [pair] = this.#cut
-    if (pair === undefined) return
-    this.#cut.delete(pair)
-    const [a = '', b = ''] = pair.split(',')
-    this.room.connect(a, b)
   }
 
   #loseRows(): void {
