@@ -10,7 +10,7 @@ const [A, B] = ['a'.repeat(64), 'b'.repeat(64)]
 const none = new AbortController().signal
 
 /** Anna, who lacks everything, and Ben, who holds A; both know A and B. */
-function twoMates() {
+function twoMates({ delayMs = 5, slow = false } = {}) {
   const clock = new VirtualClock()
   const make = (holders: string[]) => {
     const shards = new FakeShards(clock, fakeManifest(2))
@@ -20,13 +20,14 @@ function twoMates() {
       bytesOf: (sha256) => (sha256 === A || sha256 === B ? SIZE : undefined),
       holders: () => holders,
       rttMs: () => null,
+      isSlow: () => slow,
     })
     return { shards, mates }
   }
   const [anna, ben] = [make(['ben']), make([])]
   const bytes = Uint8Array.from({ length: SIZE }, (_, i) => i * 7)
   ben.shards.kept.set(A, new Blob([bytes]))
-  const [near, far] = FakeBulkChannel.pair((task) => clock.after(5, task))
+  const [near, far] = FakeBulkChannel.pair((task) => clock.after(delayMs, task))
   anna.mates.connect('ben', near)
   ben.mates.connect('anna', far)
   return { clock, anna, ben, near, far, bytes }
@@ -86,16 +87,32 @@ test('shards of no open model are not given away', async () => {
   expect(anna.shards.kept.size).toBe(0)
 })
 
-test('a mate that falls silent costs ten seconds, then the origin has its turn', async () => {
+test('a mate that falls silent costs a second, then the origin has its turn', async () => {
   const { clock, anna, near } = twoMates()
-  let chunks = 0
-  near.tamper = (data) => (typeof data === 'string' || chunks++ < 3 ? data : null)
+  let messages = 0
+  near.tamper = (data) => (messages++ < 4 ? data : null)
+  const asked = reach(anna, true)
+  const began = clock.now()
   await over(
     clock,
     anna.mates.fetch(job(A), () => undefined),
   )
-  expect(anna.shards.kept.has(A)).toBe(false)
-  expect(anna.shards.fetched).toEqual([[A]])
+  expect(messages).toBeGreaterThan(4)
+  expect(asked).toEqual(['job-help', 'job'])
+  expect(clock.now() - began).toBeLessThan(2000)
+})
+
+test('a mate that falls silent while the origin is out of reach costs ten seconds', async () => {
+  const { clock, anna, near } = twoMates()
+  let messages = 0
+  near.tamper = (data) => (messages++ < 4 ? data : null)
+  const asked = reach(anna, false)
+  const fetching = anna.mates.fetch(job(A), () => undefined)
+  const failed = expect(over(clock, fetching)).rejects.toThrow('stopped')
+  await clock.advance(20_000)
+  expect(asked).toEqual(['job-help', 'job'])
+  anna.mates.cancel('job')
+  await failed
 })
 
 test('more bytes than promised, a wrong size and rubbish end the channel', async () => {
@@ -133,4 +150,58 @@ test('a stopped fetch stops the mate, and the channel serves the next one', asyn
     anna.mates.fetch(job(A), () => undefined),
   )
   expect(anna.shards.kept.has(A)).toBe(true)
+})
+
+/** The origin brings everything at once, or cannot be reached; then a retry takes long. */
+function reach(anna: ReturnType<typeof twoMates>['anna'], online: boolean): string[] {
+  const asked: string[] = []
+  const { shards } = anna
+  const plain = shards.fetch.bind(shards)
+  let stop: ((error: Error) => void) | null = null
+  shards.cancel = () => stop?.(new Error('stopped'))
+  shards.fetch = async (fetching, onProgress) => {
+    asked.push(fetching.id)
+    if (fetching.shards.every((sha256) => shards.kept.has(sha256)))
+      return { fetchedBytes: 0 }
+    if (!online) return new Promise((_, reject) => (stop = reject))
+    const result = await plain(fetching, onProgress)
+    for (const sha256 of fetching.shards) shards.kept.set(sha256, new Blob(['origin']))
+    return result
+  }
+  return asked
+}
+
+test('where a mate is slow the origin helps, and the mate is let go once all is here', async () => {
+  const { clock, anna } = twoMates({ delayMs: 100 })
+  const asked = reach(anna, true)
+  const began = clock.now()
+  const fetching = anna.mates.fetch(job(A, B), () => undefined)
+  await over(clock, fetching)
+  expect(asked).toEqual(['job-help', 'job'])
+  expect(await anna.shards.kept.get(A)?.text()).toBe('origin')
+  expect(clock.now() - began).toBeLessThan(2000)
+})
+
+test('a mate that is known to be slow is not waited for at all', async () => {
+  const { clock, anna } = twoMates({ slow: true })
+  const asked = reach(anna, true)
+  await over(
+    clock,
+    anna.mates.fetch(job(A), () => undefined),
+  )
+  expect(asked).toEqual(['job-help', 'job'])
+  expect(await anna.shards.kept.get(A)?.text()).toBe('origin')
+})
+
+test('a slow mate gives all where the origin cannot be reached', async () => {
+  const { clock, anna } = twoMates({ delayMs: 100 })
+  const asked = reach(anna, false)
+  const seen: number[] = []
+  const fetching = anna.mates.fetch(job(A), ({ doneBytes }) => seen.push(doneBytes))
+  await over(clock, fetching)
+  expect(asked).toEqual(['job-help', 'job'])
+  expect(anna.shards.kept.get(A)?.size).toBe(SIZE)
+  // Of each piece nobody has to hear.
+  expect(seen.length).toBeLessThan(100)
+  expect(seen.at(-1)).toBe(SIZE)
 })

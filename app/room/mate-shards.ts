@@ -1,10 +1,13 @@
-/** Where shards come from: the own store, then a room mate that holds them, then the origin. */
+/**
+ * Where shards come from: the own store, then a room mate that holds them, then the origin.
+ * Where mates are slow the origin helps: a move of layers lasts as long as its weights take.
+ */
 import type { Manifest } from '../../model-split/manifest.ts'
 import { shardsOf } from '../../model-split/span.ts'
 import { spansOf, type RingPlan } from '../../workers/ring/types.ts'
-import type { ShardsApi } from '../../workers/shards/types.ts'
+import type { FetchProgress, ShardsApi } from '../../workers/shards/types.ts'
 import { BulkPort, type BulkChannel } from './bulk-port.ts'
-import type { Clock } from './clock.ts'
+import { every, type Clock } from './clock.ts'
 import type { RoomShards } from './workers.ts'
 
 export interface MateOptions {
@@ -16,7 +19,15 @@ export interface MateOptions {
   readonly holders: (sha256: string) => readonly string[]
   /** The nearest is asked first; null: not known. */
   readonly rttMs: (device: string) => number | null
+  /** Whether the device is much slower than usual: it is asked last, and not alone. */
+  readonly isSlow: (device: string) => boolean
 }
+
+/** Mates that give less than this are helped by the origin, bytes per ms: ordinary Wi-Fi. */
+const LEAST_BYTES_PER_MS = 2000
+const JUDGED_MS = 1000
+/** Progress is told no more often than this. */
+const TELL_MS = 100
 
 type Fetch = ShardsApi['fetch']
 
@@ -72,17 +83,28 @@ export class MateShards implements Pick<ShardsApi, 'fetch' | 'cancel'> {
     job: Parameters<Fetch>[0],
     onProgress: Parameters<Fetch>[1],
   ): ReturnType<Fetch> {
-    const { shards } = this.options
+    const { shards, clock } = this.options
     const stop = new AbortController()
     this.#jobs.get(job.id)?.abort()
     this.#jobs.set(job.id, stop)
+    const tally = new Tally(onProgress, () => clock.now())
+    const mates = new AbortController()
+    const abort = (): void => mates.abort()
+    stop.signal.addEventListener('abort', abort)
+    const helping: Promise<void>[] = []
+    const help = (): void => {
+      // From the other end, so that both rarely fetch the same. It may be out of reach.
+      const rest = { ...job, id: helpOf(job.id), shards: job.shards.toReversed() }
+      if (helping.length > 0) return
+      helping.push(shards.fetch(rest, tally.origin()).then(abort, () => undefined))
+    }
     try {
-      const gained = await this.#askAround(job.shards, stop.signal, onProgress)
+      await this.#askAround(job.shards, mates.signal, tally, help)
+      shards.cancel(helpOf(job.id))
+      await Promise.all(helping)
       stop.signal.throwIfAborted()
-      const { fetchedBytes } = await shards.fetch(job, (progress) =>
-        onProgress({ ...progress, fetchedBytes: progress.fetchedBytes + gained }),
-      )
-      return { fetchedBytes: fetchedBytes + gained }
+      await shards.fetch(job, tally.origin())
+      return { fetchedBytes: tally.fetchedBytes }
     } finally {
       if (this.#jobs.get(job.id) === stop) this.#jobs.delete(job.id)
     }
@@ -90,52 +112,65 @@ export class MateShards implements Pick<ShardsApi, 'fetch' | 'cancel'> {
 
   cancel(id: string): void {
     this.#jobs.get(id)?.abort(new DOMException('The download was stopped.', 'AbortError'))
+    this.options.shards.cancel(helpOf(id))
     this.options.shards.cancel(id)
   }
 
-  /** @returns bytes that mates gave. */
+  /** @param help to be called where mates are slow; they go on meanwhile. */
   async #askAround(
     wanted: readonly string[],
     signal: AbortSignal,
-    onProgress: Parameters<Fetch>[1],
-  ): Promise<number> {
-    const { shards, bytesOf } = this.options
-    if (!wanted.some((sha256) => this.#ask(sha256).length > 0)) return 0
-    const here = new Set(await shards.has(wanted))
-    const total = wanted.reduce((sum, sha256) => sum + (bytesOf(sha256) ?? 0), 0)
-    let done = [...here].reduce((sum, sha256) => sum + (bytesOf(sha256) ?? 0), 0)
-    let gained = 0
-    for (const sha256 of wanted) {
-      const bytes = bytesOf(sha256)
-      if (here.has(sha256) || bytes === undefined) continue
-      for (const port of this.#ask(sha256)) {
-        let came = 0
-        const blob = await port.want(
-          sha256,
-          bytes,
-          (more) => {
-            came += more
-            const doneBytes = done + came
-            onProgress({ doneBytes, totalBytes: total, fetchedBytes: gained + came })
-          },
-          signal,
-        )
-        if (signal.aborted) return gained
-        gained += came
-        if (blob && (await this.#keep(sha256, blob))) {
-          done += bytes
-          break
-        }
-      }
+    tally: Tally,
+    help: () => void,
+  ): Promise<void> {
+    const { shards, clock, bytesOf, holders, isSlow } = this.options
+    if (!wanted.some((sha256) => this.#ask(sha256).length > 0)) return
+    const sum = (some: readonly string[]) =>
+      some.reduce((bytes, sha256) => bytes + (bytesOf(sha256) ?? 0), 0)
+    const here = await shards.has(wanted)
+    const missing = wanted.filter((sha256) => !here.includes(sha256))
+    tally.begin(sum(here), sum(wanted))
+    if (
+      missing.some(
+        (sha256) => holders(sha256).length > 0 && holders(sha256).every(isSlow),
+      )
+    )
+      help()
+    let before = 0
+    const cancel = every(clock, JUDGED_MS, () => {
+      if (tally.gained - before < LEAST_BYTES_PER_MS * JUDGED_MS) help()
+      before = tally.gained
+    })
+    for (const sha256 of missing) {
+      if (signal.aborted) break
+      // The origin may have brought it meanwhile.
+      const [came] = await shards.has([sha256])
+      if (came === undefined) await this.#askMates(sha256, signal, tally)
     }
-    return gained
+    cancel()
+  }
+
+  async #askMates(sha256: string, signal: AbortSignal, tally: Tally): Promise<void> {
+    const bytes = this.options.bytesOf(sha256)
+    if (bytes === undefined) return
+    for (const port of this.#ask(sha256)) {
+      let came = 0
+      const onBytes = (more: number): void => {
+        came += more
+        tally.mate(more)
+      }
+      const blob = await port.want(sha256, bytes, onBytes, signal)
+      const kept = blob !== null && (await this.#keep(sha256, blob))
+      tally.shard(kept ? 0 : came)
+      if (kept || signal.aborted) return
+    }
   }
 
   #ask(sha256: string): BulkPort[] {
-    const { holders, rttMs } = this.options
+    const { holders, rttMs, isSlow } = this.options
     const far = (device: string): number => rttMs(device) ?? Infinity
     return [...holders(sha256)]
-      .sort((a, b) => far(a) - far(b))
+      .sort((a, b) => Number(isSlow(a)) - Number(isSlow(b)) || far(a) - far(b))
       .flatMap((device) => {
         const port = this.#ports.get(device)
         return port?.free ? [port] : []
@@ -150,5 +185,73 @@ export class MateShards implements Pick<ShardsApi, 'fetch' | 'cancel'> {
     } catch {
       return false
     }
+  }
+}
+
+function helpOf(job: string): string {
+  return `${job}-help`
+}
+
+/** One progress of what mates give and the origin brings. */
+class Tally {
+  #done = 0
+  #total = 0
+  #gained = 0
+  #fetched = 0
+  #told = -Infinity
+
+  constructor(
+    private readonly onProgress: (progress: FetchProgress) => void,
+    private readonly now: () => number,
+  ) {}
+
+  /** Bytes that mates gave, wrong ones included. */
+  get gained(): number {
+    return this.#gained
+  }
+
+  get fetchedBytes(): number {
+    return this.#gained + this.#fetched
+  }
+
+  begin(done: number, total: number): void {
+    this.#done = done
+    this.#total = total
+  }
+
+  mate(bytes: number): void {
+    this.#gained += bytes
+    this.#done += bytes
+    this.#tell(false)
+  }
+
+  /** A mate's shard ended, and so many of its bytes were of no use. */
+  shard(lost: number): void {
+    this.#done -= lost
+    this.#tell(lost === 0)
+  }
+
+  /** For a fetch from the origin; it counts what is in the store when it begins. */
+  origin(): (progress: FetchProgress) => void {
+    let before = 0
+    return ({ doneBytes, totalBytes, fetchedBytes }) => {
+      this.#fetched += fetchedBytes - before
+      before = fetchedBytes
+      this.#done = Math.max(this.#done, doneBytes)
+      this.#total = totalBytes
+      this.#tell(true)
+    }
+  }
+
+  #tell(always: boolean): void {
+    const now = this.now()
+    if (!always && now - this.#told < TELL_MS) return
+    this.#told = now
+    const doneBytes = Math.min(this.#done, this.#total)
+    this.onProgress({
+      doneBytes,
+      totalBytes: this.#total,
+      fetchedBytes: this.fetchedBytes,
+    })
   }
 }

@@ -18,6 +18,7 @@ import { Mesh } from './mesh.ts'
 import { firstFacts, Monitor } from './monitor.ts'
 import { modelAddress, resolveModel } from './model-url.ts'
 import { Preparer, sentenceOf } from './preparer.ts'
+import { SLOW } from './pace.ts'
 import { PROOF_LIMIT_MS } from './proof.ts'
 import { asLine, type Message } from './protocol.ts'
 import { JoinError, Rendezvous, whyNotJoined } from './rendezvous.ts'
@@ -163,6 +164,7 @@ export class Session extends EventTarget implements RoomSession {
       holders: (sha256) =>
         holdersOf(this.#manifest, this.#replica.state?.active ?? null, sha256),
       rttMs: (device) => this.#mesh.rtt(device),
+      isSlow: (device) => (this.#replica.facts.get(device)?.slowdown ?? 1) >= SLOW,
     })
     this.#preparer = new Preparer(
       { self: self.device, stage, shards: this.#mates, clock },
