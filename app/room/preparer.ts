@@ -15,7 +15,7 @@ const RETRIES = 3
 export interface PreparerOptions {
   /** This device's id. */
   readonly self: string
-  readonly stage: Pick<StageApi, 'prepare' | 'activate' | 'hold'>
+  readonly stage: Pick<StageApi, 'prepare' | 'copied' | 'activate' | 'hold'>
   readonly shards: Pick<ShardsApi, 'fetch' | 'cancel'>
   readonly clock: Clock
 }
@@ -23,6 +23,15 @@ export interface PreparerOptions {
 interface Model {
   readonly manifest: Manifest
   readonly url: string
+}
+
+/** What is being prepared. */
+interface Running {
+  readonly key: string
+  /** Of the shards. */
+  readonly job: string
+  /** Another plan is wanted. */
+  readonly outdated: AbortController
 }
 
 export interface PreparerEvents {
@@ -37,7 +46,7 @@ export class Preparer {
   #state: RoomState | null = null
   #prepared: string | null = null
   #active: Epoch | null = null
-  #running: { readonly key: string; readonly job: string } | null = null
+  #running: Running | null = null
   /** What was last to be held beside the span, and the fetch for it. */
   #held: string | null = null
   #holding: string | null = null
@@ -111,7 +120,10 @@ export class Preparer {
     const key = keyOf(plan)
     if (this.#running) {
       // A later plan: what is still being fetched for the old one may stop.
-      if (this.#running.key !== key) this.options.shards.cancel(this.#running.job)
+      if (this.#running.key !== key) {
+        this.options.shards.cancel(this.#running.job)
+        this.#running.outdated.abort()
+      }
       return
     }
     if (this.#prepared === key) {
@@ -120,8 +132,9 @@ export class Preparer {
     }
     if (this.#holding !== null) this.options.shards.cancel(this.#holding)
     this.#jobs += 1
-    this.#running = { key, job: `plan-${this.#jobs}` }
-    void this.#prepare(plan, this.#model, this.#running.job).finally(() => {
+    const outdated = new AbortController()
+    this.#running = { key, job: `plan-${this.#jobs}`, outdated }
+    void this.#prepare(plan, this.#model, this.#running).finally(() => {
       this.#running = null
       this.#turn()
     })
@@ -155,9 +168,12 @@ export class Preparer {
       })
   }
 
-  async #prepare(plan: RingPlan, { manifest, url }: Model, job: string): Promise<void> {
+  async #prepare(
+    plan: RingPlan,
+    { manifest, url }: Model,
+    { key, job, outdated }: Running,
+  ): Promise<void> {
     const { self, stage, shards } = this.options
-    const key = keyOf(plan)
     const { epoch } = plan
     const current = (): boolean => {
       const wanted = this.#wanted()
@@ -184,6 +200,7 @@ export class Preparer {
           report({ kind: 'loading', doneBytes: loadedBytes, totalBytes }),
         before,
       )
+      if (index >= 0) await unless(outdated.signal, stage.copied(epoch))
       this.#prepared = key
       if (index >= 0) this.#failed = false
       if (!current()) return
@@ -241,6 +258,15 @@ export class Preparer {
       this.events.notice(sentenceOf(error, 'This phone could not start its layers'))
     }
   }
+}
+
+/** Resolves at once when the signal comes. */
+function unless(signal: AbortSignal, work: Promise<void>): Promise<void> {
+  const aborted = new Promise<void>((resolve) => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+  return Promise.race([work, aborted])
 }
 
 /** The error's own sentence, or `what` and its text. */

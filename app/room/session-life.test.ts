@@ -38,6 +38,42 @@ test('a deal that takes a while is taken up as soon as it is known', async () =>
   expect(spans(session)).toHaveLength(2)
 })
 
+describe('a plan that is prepared', () => {
+  const joined = async () => {
+    const phones = [room.phone(), room.phone(), room.phone()] as const
+    const [first, second, third] = phones
+    const session = room.open(first)
+    await room.join(second, session.view.link)
+    const dealt = () => !spans(session).includes(null)
+    await room.clock.until('both', () => dealt() && spans(session).length === 2)
+    const epoch = session.view.epoch
+    let ready: () => void = () => undefined
+    second.stage.copying = new Promise((resolve) => (ready = resolve))
+    const last = await room.join(third, session.view.link)
+    await room.clock.until(
+      'loaded',
+      () => second.stage.prepared.at(-1)?.stages.length === 3,
+    )
+    await room.clock.advance(5000)
+    expect(session.view.epoch).toEqual(epoch)
+    return { second, session, last, ready }
+  }
+
+  test('is active once the caches of what runs have come ahead', async () => {
+    const { session, ready } = await joined()
+    ready()
+    await room.clock.until('all three', () => !spans(session).includes(null))
+    expect(spans(session)).toHaveLength(3)
+  })
+
+  test('is not waited for where another one is wanted', async () => {
+    const { second, last } = await joined()
+    const { prepared } = second.stage
+    void last.leave()
+    await room.clock.until('another', () => prepared.at(-1)?.stages.length === 2)
+  })
+})
+
 describe('overlap layers', () => {
   /** Each of two phones holds the other's layer at their border. */
   const deal: Deal = (...asked) => {

@@ -11,6 +11,7 @@ export function stageOf(remote: Remote<StageApi>): StageApi {
     setMemoryBudget: (bytes) => remote.setMemoryBudget(bytes),
     prepare: (plan, onProgress, before) =>
       remote.prepare(plan, proxy(onProgress), before),
+    copied: (epoch) => remote.copied(epoch),
     activate: (epoch) => remote.activate(epoch),
     hold: (layers) => remote.hold(layers),
     connect: (device, link) => remote.connect(device, transfer(link, [link])),

@@ -33,7 +33,10 @@ export class Holding {
     const rows = this.#rows
     const turn = this.#turn.bind(this)
     this.node = new StageNode({ ...options, rows, now: () => clock.now() })
-    this.source = new KvSource({ manifest, rows, turn, send })
+    this.source = new KvSource({
+      ...{ manifest, rows, turn, send },
+      isRunning: (sequence) => this.node.isRunning(sequence),
+    })
   }
 
   /** Brings layers here that others hold by the plan before; not begun yet. */

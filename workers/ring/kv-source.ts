@@ -12,6 +12,8 @@ const MOST_WAITING = 512
 export interface KvSourceOptions {
   readonly manifest: Manifest
   readonly rows: CacheRows
+  /** Whether something of the sequence came here lately. */
+  readonly isRunning: (sequence: number) => boolean
   /** Waits for the engine; urgent work before chunks of prompts. */
   readonly turn: <T>(isUrgent: boolean, work: () => Promise<T>) => Promise<T>
   readonly send: (device: string, frame: Frame) => void
@@ -25,16 +27,28 @@ export class KvSource {
     this.#options = options
   }
 
-  /** Tells a device of the plan which sequences are here, in the layers that it gets. */
+  /**
+   * Tells a device of the plan which sequences are here, in the layers that it gets: those that
+   * run first, the rest newest first.
+   */
   list({ stages, epoch }: RingPlan, device: string): void {
-    const { rows, manifest, send } = this.#options
+    const { rows, manifest, send, isRunning } = this.#options
     const stage = stages.find((each) => each.device === device)
     if (!stage) return
-    const list: KvList = rows
+    const all = rows
       .list(cachedLayers(manifest, stage))
       .filter(([, count]) => count > 0)
-      .slice(-MOST_SEQUENCES)
-    const frame = { ...PLAIN, kind: 'kv-list', epoch, sequence: 0 } as const
+      .reverse()
+    const running = all.filter(([sequence]) => isRunning(sequence))
+    const resting = all.filter(([sequence]) => !isRunning(sequence))
+    const list: KvList = [...running, ...resting].slice(0, MOST_SEQUENCES)
+    const frame = {
+      ...PLAIN,
+      kind: 'kv-list',
+      epoch,
+      sequence: 0,
+      rows: Math.min(running.length, MOST_SEQUENCES),
+    } as const
     send(device, { ...frame, payload: write(list) })
   }
 

@@ -4,11 +4,14 @@
  */
 import type { Clock } from './clock.ts'
 import { compareEpochs } from './epoch.ts'
+import type { FrameHeader, FrameKind } from './frame.ts'
 import type { Serving } from './serving.ts'
 import type { Epoch } from './types.ts'
 
 /** A plan that is over serves copies for so long after the last one, ms. */
 const LINGER_MS = 3000
+/** What travels for a plan that is not active yet. */
+const AHEAD: ReadonlySet<FrameKind> = new Set(['kv-ask', 'kv-list', 'kv-want', 'kv'])
 
 export interface PlansOptions {
   readonly clock: Clock
@@ -47,10 +50,11 @@ export class Plans {
     return [this.#current, this.#previous, this.#next].flatMap((each) => each ?? [])
   }
 
-  /** The plan of that epoch, where it is served. */
-  served(epoch: Epoch): Serving | null {
+  /** Under which plan a frame is heard; null: none, or not yet. */
+  of({ kind, epoch }: Pick<FrameHeader, 'kind' | 'epoch'>): Serving | null {
     const served = [this.#current, this.#previous]
-    return served.find((each) => each && isOf(each, epoch)) ?? null
+    const plan = served.find((each) => each && isOf(each, epoch)) ?? null
+    return plan ?? (AHEAD.has(kind) ? this.prepared(epoch) : null)
   }
 
   prepared(epoch: Epoch): Serving | null {

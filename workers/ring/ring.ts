@@ -8,7 +8,7 @@ import type { Clock } from './clock.ts'
 import { Drafter } from './drafts.ts'
 import { compareEpochs } from './epoch.ts'
 import { Farewell } from './farewell.ts'
-import { decodeFrames, encodeFrame, PLAIN, type Frame, type FrameKind } from './frame.ts'
+import { decodeFrames, encodeFrame, PLAIN, type Frame } from './frame.ts'
 import { HeldFrames } from './held-frames.ts'
 import { Holding } from './holding.ts'
 import { BULK_LANE } from './link-port.ts'
@@ -31,9 +31,6 @@ import { Succession } from './succession.ts'
 import type { AnswerEvent, Ask, Epoch, RingPlan } from './types.ts'
 
 export type { Part } from './serving.ts'
-
-/** What travels for a plan that is not active yet. */
-const AHEAD: ReadonlySet<FrameKind> = new Set(['kv-ask', 'kv-list', 'kv-want', 'kv'])
 
 export interface RingOptions {
   readonly self: string
@@ -134,6 +131,14 @@ export class Ring {
     this.#plans.prepare(next)
     next.copy?.start()
     this.#replayHeld()
+  }
+
+  /**
+   * Resolves once little is left to copy for the cut-over to this plan, or it is not prepared
+   * any more.
+   */
+  async copied(epoch: Epoch): Promise<void> {
+    await this.#plans.prepared(epoch)?.copy?.caughtUp()
   }
 
   /**
@@ -362,12 +367,10 @@ export class Ring {
 
   #dispatch(device: string, frame: Frame): void {
     if (this.#closed) return
-    const { epoch, kind } = frame
     const active = this.#plans.current
-    const ahead = AHEAD.has(kind) ? this.#plans.prepared(epoch) : null
-    const known = this.#plans.served(epoch) ?? ahead
-    if (known) this.#serve(known, device, frame)
-    else if (!active || compareEpochs(epoch, active.plan.epoch) > 0)
+    const plan = this.#plans.of(frame)
+    if (plan) this.#serve(plan, device, frame)
+    else if (!active || compareEpochs(frame.epoch, active.plan.epoch) > 0)
       this.#held.add(device, frame)
     else this.#tooLate(active, device, frame)
   }
@@ -467,7 +470,7 @@ export class Ring {
         return
       case 'kv-list': {
         const list = messages.readKvList(frame.payload)
-        if (list) copy?.list(device, list)
+        if (list) copy?.list(device, list, frame.rows)
         else this.#malformed++
         return
       }

@@ -29,6 +29,8 @@ import type { Epoch } from './types.ts'
 const MOST_CHUNKS = 32
 /** Bytes of inputs that wait for others. */
 const MOST_WAITING_BYTES = 64 * 2 ** 20
+/** A sequence of which nothing came for so long does not run now, ms. */
+const RUNNING_MS = 5000
 
 export interface NodeOptions extends StageSenderOptions {
   readonly engine: Engine
@@ -63,6 +65,8 @@ interface Kept {
   /** Of the newest attempt. */
   plan: NodePlan
   attempt: number
+  /** When something of it came here last. */
+  usedAt: number
   /** Waiting for inputs, by span and position. */
   readonly waiting: Map<string, Chunk>
   /** First row that is not yet in line, by span; of the newest attempt. */
@@ -109,6 +113,12 @@ export class StageNode {
   isLive(sequence: number, epoch: Epoch): boolean {
     const kept = this.#sequences.get(sequence)
     return kept !== undefined && compareEpochs(epochOf(kept.plan), epoch) >= 0
+  }
+
+  /** Whether something of a sequence came here lately. */
+  isRunning(sequence: number): boolean {
+    const kept = this.#sequences.get(sequence)
+    return kept !== undefined && this.#options.now() - kept.usedAt < RUNNING_MS
   }
 
   /** On the starter: a chunk begins its way. */
@@ -204,12 +214,14 @@ export class StageNode {
     const kept: Kept = known ?? {
       plan,
       attempt,
+      usedAt: 0,
       waiting: new Map<string, Chunk>(),
       next: new Map<number, number>(),
       parked: null,
     }
     this.#sequences.delete(sequence)
     this.#sequences.set(sequence, kept)
+    kept.usedAt = this.#options.now()
     if (order > 0) {
       this.#clear(kept)
       kept.plan = plan

@@ -77,6 +77,13 @@ export interface StageApi {
     before: RingPlan | null,
   ): Promise<PrepareReport>
   /**
+   * After `prepare`: resolves once the caches of what runs have been copied here but for what the
+   * newest laps bring, so that nobody waits at `activate`. It resolves too where that cannot be
+   * had (the holder before is gone, memory is short, it takes longer than half a minute) or
+   * another plan is prepared.
+   */
+  copied(epoch: Epoch): Promise<void>
+  /**
    * From now on frames of this epoch are served; answers go over from the plan before one by
    * one, with their caches where the engine stays.
    */

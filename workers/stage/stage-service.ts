@@ -136,6 +136,10 @@ export class StageService implements StageApi {
     })
   }
 
+  async copied(epoch: Epoch): Promise<void> {
+    await this.#open?.ring.copied(epoch)
+  }
+
   activate(epoch: Epoch): Promise<void> {
     const { ring, options } = this.#opened()
     const next = this.#next

@@ -81,6 +81,8 @@ export class FakeStage implements StageApi {
   failures: string[] = []
   /** Preparations take so long, ms. */
   prepareMs = 100
+  /** Copies ahead of a plan take until this resolves. */
+  copying: Promise<void> = Promise.resolve()
   /** Preparations never end. */
   stuck = false
   msPerLayer = 2
@@ -118,6 +120,10 @@ export class FakeStage implements StageApi {
       memory: { weights: 10, caches: 1 },
       fallback: null,
     }
+  }
+
+  copied(): Promise<void> {
+    return this.copying
   }
 
   activate(epoch: Epoch): Promise<void> {

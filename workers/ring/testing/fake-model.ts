@@ -29,6 +29,8 @@ export interface FakeOptions {
   readonly eos?: readonly number[]
   /** Tensors that skip stages: from the embedding to the head, and from layer 0 to all later. */
   readonly residual?: boolean
+  /** Numbers of a row in a layer's cache. */
+  readonly cacheWidth?: number
   /** Rows are not the last but one axis of the head's input: it cannot be cut. */
   readonly wholeChunks?: boolean
   /** The answer repeats itself after so many tokens, whatever was asked. */
@@ -36,7 +38,7 @@ export interface FakeOptions {
 }
 
 export function fakeManifest(options: FakeOptions): Manifest {
-  const { layers, residual = false, wholeChunks = false } = options
+  const { layers, residual = false, wholeChunks = false, cacheWidth = 4 } = options
   const head = layers + 1
   const dims: Affine[] = [ONE, ROWS, [WIDTH, 0, 0, 0]]
   const uncut: Affine[] = [
@@ -102,7 +104,7 @@ export function fakeManifest(options: FakeOptions): Manifest {
                 input: `past${i}`,
                 output: `present${i}`,
                 dtype: 'float32' as const,
-                dims: [ONE, [0, 0, 0, 1], [4, 0, 0, 0]] as Affine[],
+                dims: [ONE, [0, 0, 0, 1], [cacheWidth, 0, 0, 0]] as Affine[],
                 axis: 1,
               },
             ],
@@ -211,12 +213,15 @@ export class FakeEngine implements Engine {
       const rows = this.#caches.get(sequence)?.get(layer + 1) ?? []
       if (from < 0 || from > to) throw new StageError('bad-input', 'No such rows.')
       if (to > rows.length) throw new StageError('gap', 'Rows are missing.')
+      const width = this.#cacheWidth
       const numbers = Float32Array.from(
-        rows.slice(from, to).flatMap((value) => [value, value + 1, value + 2, value + 3]),
+        rows
+          .slice(from, to)
+          .flatMap((value) => Array.from({ length: width }, (_, i) => value + i)),
       )
       const bytes = new Uint8Array(numbers.buffer)
       return Promise.resolve([
-        { dtype: 'float32' as const, dims: [1, to - from, 4], bytes },
+        { dtype: 'float32' as const, dims: [1, to - from, width], bytes },
       ])
     })
   }
@@ -231,14 +236,15 @@ export class FakeEngine implements Engine {
     return this.#work.run(() => {
       const [tensor] = tensors
       const here = [...this.#layouts.keys()].some((l) => this.#layers(l).includes(layer))
-      if (!here || tensor?.dims.join() !== [1, rows, 4].join())
+      const width = this.#cacheWidth
+      if (!here || tensor?.dims.join() !== [1, rows, width].join())
         throw new StageError('bad-input', 'These rows do not fit.')
       if (this.rows(sequence, layer) < from)
         throw new StageError('gap', 'Rows are missing.')
       const caches: Caches = this.#caches.get(sequence) ?? new Map<number, number[]>()
       this.#caches.set(sequence, caches)
       const numbers = new Float32Array(tensor.bytes.slice().buffer)
-      const fresh = Array.from({ length: rows }, (_, i) => numbers[4 * i] ?? NaN)
+      const fresh = Array.from({ length: rows }, (_, i) => numbers[width * i] ?? NaN)
       caches.set(layer + 1, [...(caches.get(layer + 1) ?? []).slice(0, from), ...fresh])
       this.copied += rows
       return Promise.resolve()
@@ -265,6 +271,12 @@ export class FakeEngine implements Engine {
     this.#layouts.clear()
     this.#caches.clear()
     return Promise.resolve()
+  }
+
+  get #cacheWidth(): number {
+    const [loaded] = this.#layouts.values()
+    const layer = loaded?.manifest.segments.find(({ caches }) => caches.length > 0)
+    return layer?.caches[0]?.dims[2]?.[0] ?? 0
   }
 
   #layers(layout: number): number[] {

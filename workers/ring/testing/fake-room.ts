@@ -8,6 +8,8 @@ import { Scheduler } from '../scheduler.ts'
 import { spansOf, type AnswerEvent, type Ask, type RingPlan } from '../types.ts'
 import { FakeEngine, unread } from './fake-model.ts'
 
+const MOST_STEPS = 100_000
+
 export class FakeClock implements Clock {
   #now = 0
   readonly #timers = new Set<{ at: number; run: () => void }>()
@@ -96,6 +98,8 @@ export class FakeRoom {
   readonly errors: unknown[] = []
   /** Every message that was delivered, for tests that look at the wire. */
   onDeliver: (from: string, to: string, message: Uint8Array) => void = () => undefined
+  /** Messages that never arrive. */
+  isLost: (from: string, to: string, message: Uint8Array) => boolean = () => false
   /** Layouts that were let go. */
   ended = 0
   #layouts = 0
@@ -197,6 +201,19 @@ export class FakeRoom {
     }
   }
 
+  /** Lets frames travel, and time pass with each, until all say that caches have come ahead. */
+  async copied({ epoch }: RingPlan): Promise<void> {
+    const waiting = new Set(this.devices.keys())
+    for (const [id, { ring }] of this.devices)
+      void ring.copied(epoch).then(() => waiting.delete(id))
+    await settle()
+    for (let i = 0; waiting.size > 0; i++) {
+      if (i > MOST_STEPS) throw new Error('the copies do not come to an end')
+      await this.step()
+      this.clock.move(2)
+    }
+  }
+
   /** Activates what was prepared. */
   serve(plan: RingPlan, only: Iterable<string> = this.devices.keys()): void {
     for (const id of only) {
@@ -244,13 +261,14 @@ export class FakeRoom {
     const direction = busy[Math.floor(this.#random() * busy.length)]
     const message = direction?.messages.shift()
     if (!direction || !message) return false
+    if (this.isLost(direction.from, direction.to, message)) return true
     this.onDeliver(direction.from, direction.to, message)
     direction.target.onMessage(message)
     return true
   }
 
   /** Until nothing is on the way, or `done`. */
-  async run(done: () => boolean = () => false, mostSteps = 100_000): Promise<void> {
+  async run(done: () => boolean = () => false, mostSteps = MOST_STEPS): Promise<void> {
     for (let i = 0; i < mostSteps; i++) if (done() || !(await this.step())) return
     throw new Error('the room does not come to rest')
   }
