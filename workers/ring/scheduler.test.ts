@@ -106,7 +106,7 @@ describe('the scheduler', () => {
     ])
   })
 
-  it('listens before each call, and what it hears gets in line', async () => {
+  it('listens after each call, and what it hears gets in line', async () => {
     const order: string[] = []
     const arriving = [
       [['chunk 1', false]],
@@ -127,7 +127,7 @@ describe('the scheduler', () => {
     }
     add('chunk 1', false)
     await settle()
-    expect(order).toEqual(['chunk 1', 'step 2', 'step 3', 'chunk 1', 'chunk 1'])
+    expect(order).toEqual(['chunk 1', 'chunk 1', 'step 2', 'step 3', 'chunk 1'])
   })
 
   it('goes on after a job that throws', async () => {

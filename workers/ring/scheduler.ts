@@ -41,7 +41,7 @@ export class Scheduler {
   readonly #listen: () => Promise<void>
   #running = false
 
-  /** @param listen lets in, before each call, what has arrived meanwhile. */
+  /** @param listen lets in, after each call, what has arrived meanwhile. */
   constructor(
     onError: (error: unknown) => void = () => undefined,
     listen: () => Promise<void> = () => Promise.resolve(),
@@ -60,14 +60,15 @@ export class Scheduler {
   async #work(): Promise<void> {
     if (this.#running) return
     this.#running = true
-    while (this.#queues.size > 0) {
-      await this.#listen()
-      const jobs = this.#take()
+    // What came in the same message is added before the first call.
+    await Promise.resolve()
+    for (let jobs = this.#take(); jobs.length > 0; jobs = this.#take()) {
       try {
         await jobs[0]?.work.run(jobs.map(({ task }) => task))
       } catch (error) {
         this.#onError(error)
       }
+      await this.#listen()
     }
     this.#running = false
   }
