@@ -14,6 +14,8 @@ export const PROBES: readonly (readonly RunShape[])[] = [
     { batch: 2, rows: 2, past: 0 },
     { batch: 2, rows: 1, past: 2 },
   ],
+  // The first run again, one row after another.
+  Array.from({ length: 7 }, (_, past) => ({ batch: 1, rows: 1, past })),
 ]
 
 export interface Sample extends RunShape {

@@ -13,6 +13,7 @@ import { cutFolder, hash } from '../run/folder.ts'
 import { HEAP_BYTES, type Optimisation } from '../run/runner.ts'
 import type { ModelSource } from '../source/source.ts'
 import { assignSegments } from './border.ts'
+import { foldBranches } from './branches.ts'
 import { checkConfig, describeCache } from './caches.ts'
 import { checkCaches, traceFlow } from './flow.ts'
 import { findQuantised, planReads, writeGraph } from './graph.ts'
@@ -68,7 +69,8 @@ async function cutInto(
   const file = await findModelFile(source, options.variant)
   progress(`reading ${file.path}`)
   const config = await readConfig(source)
-  const model = await readModel(source, file.path)
+  const read = await readModel(source, file.path)
+  const model = { ...read, graph: foldBranches(read.graph) }
   const order = topologicalOrder(model.graph)
   const dtypes = inferDtypes(model)
   const roles = findRoles(model.graph)
@@ -101,12 +103,19 @@ async function cutInto(
     throw new ModelError(
       `The part ${largest.id} of the model has ${(largest.blob.bytes / 2 ** 30).toFixed(1)} GiB of weights, more than one WebAssembly heap holds; cut a quantised variant.`,
     )
-  const read = async (name: string): Promise<Uint8Array> => {
+  const readWeight = async (name: string): Promise<Uint8Array> => {
     const tensor = model.graph.initializers.get(name)
     if (!tensor) throw new ModelError(`The graph reads ${name}, which nothing gives.`)
     return readTensor(source, tensor)
   }
-  const graph = await writeGraph({ model, layout, quantised, weights, feeds, read })
+  const graph = await writeGraph({
+    model,
+    layout,
+    quantised,
+    weights,
+    feeds,
+    read: readWeight,
+  })
   await writeFile(join(folder, 'graph.bin'), graph.bytes)
   const { blobs, shards } = await writeShards(
     source,

@@ -10,12 +10,19 @@ import { ModelError } from '../onnx/error.ts'
 import type { OnnxNode } from '../onnx/types.ts'
 import { lastRow } from '../run/chain.ts'
 import {
+  floats,
   openSpan,
   type CutFiles,
   type GraphRunner,
   type Optimisation,
 } from '../run/runner.ts'
 import { fitAffine, PROBES, type Sample } from './affine.ts'
+
+/**
+ * Further apart than this, rows at once are another answer than row by row. Numbers that are
+ * quantised as the model runs are rounded together, to 3 % of them.
+ */
+const ROWS_BOUND = 0.2
 
 export interface OwnedShape {
   readonly node: OnnxNode
@@ -105,7 +112,8 @@ class Lab {
       samples.set(name, list)
     }
     for (const [probe, group] of PROBES.entries()) {
-      if (probe > 0 && !this.manifest.batch) continue
+      const several = group.some(({ batch }) => batch > 1)
+      if (several && !this.manifest.batch) continue
       runner.reset()
       try {
         for (const [run, { batch, rows }] of group.entries()) {
@@ -135,7 +143,7 @@ class Lab {
             note(name, dims, null, probe, run)
         }
       } catch (error) {
-        if (probe === 0) throw runtimeError(error)
+        if (!several) throw runtimeError(error)
         this.manifest = { ...this.manifest, batch: false }
       }
     }
@@ -185,7 +193,25 @@ class Lab {
         : item,
     )
     this.manifest = { ...this.manifest, feeds, tensors, segments }
+    this.checkRows(segment)
     if (segment === layers + 1) this.finish(shape(this.manifest.logits.name))
+  }
+
+  /** Rows that run together must give what they give one after another. */
+  private checkRows(segment: number): void {
+    const [together] = this.values[0] ?? []
+    const single = this.values[2] ?? []
+    for (const [name, { dims, from }] of Object.entries(this.manifest.tensors)) {
+      const value = together?.get(name)
+      const rows = single.flatMap((values) => values.get(name) ?? [])
+      // Rows lie behind one another where no longer axis is outside of theirs.
+      const lined = dims.at(-2)?.[2] === 1 && dims.length <= 3
+      if (from !== segment || !lined || !value || !/^float/.test(value.dtype)) continue
+      if (distance(value, rows) > ROWS_BOUND)
+        throw new ModelError(
+          'The model reads a prompt at once in another way than token by token: its export is for one token at a time, as that of a decoder with past alone often is; export it again with a current exporter.',
+        )
+    }
   }
 
   /** `present` has S more rows than `past` on the axis that grows. */
@@ -321,6 +347,15 @@ export function runtimeError(error: unknown): ModelError {
     .trim()
     .slice(0, 400)
   return new ModelError(`The runtime cannot run this model: ${line}`, { cause: error })
+}
+
+/** How far a tensor is from its rows, as a part of their size (root mean square). */
+function distance(value: Filled, rows: readonly Filled[]): number {
+  const whole = floats(value)
+  const lined = rows.flatMap((row) => [...floats(row)])
+  const squares = (of: (x: number, i: number) => number): number =>
+    lined.reduce((sum, x, i) => sum + of(x, i) ** 2, 0)
+  return Math.sqrt(squares((x, i) => x - (whole[i] ?? NaN)) / squares((x) => x))
 }
 
 function integers({ bytes }: Filled): number[] {

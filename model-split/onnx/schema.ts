@@ -11,6 +11,7 @@ export const OPSET = { domain: 1, version: 2 } as const
 
 export const GRAPH = {
   node: 1,
+  name: 2,
   initializer: 5,
   input: 11,
   output: 12,

@@ -1,18 +1,21 @@
 /** The model as exported, in the same runtime: the reference for every cut. */
 import { posix } from 'node:path'
-import type { Manifest } from '../manifest.ts'
+import type { Feed, Manifest } from '../manifest.ts'
 import { ModelError } from '../onnx/error.ts'
 import { readModel } from '../onnx/read.ts'
+import { foldBranches, isMerged, USE_CACHE } from '../cut/branches.ts'
 import { findRoles } from '../cut/roles.ts'
 import { runtimeError } from '../cut/measure.ts'
 import type { ModelSource } from '../source/source.ts'
 import { GraphRunner, HEAP_BYTES, type Optimisation } from './runner.ts'
 
+/** @param branch of a merged export: the one with past, or the one for an empty cache. */
 export async function openUncut(
   source: ModelSource,
   file: string,
   manifest: Manifest,
   optimisation: Optimisation,
+  branch: 'past' | 'empty' = 'past',
 ): Promise<GraphRunner> {
   const { graph } = await readModel(source, file)
   const outside = new Set<string>()
@@ -32,12 +35,23 @@ export async function openUncut(
       path: posix.relative(posix.dirname(file), path),
       data: await whole(path),
     })
-  const { feeds } = findRoles(graph)
+  const { feeds } = findRoles(foldBranches(graph))
+  const chosen: Feed = {
+    dtype: 'bool',
+    dims: [[1, 0, 0, 0]],
+    fill: { kind: 'values', values: [[branch === 'past' ? 1 : 0, 0, 0, 0]] },
+  }
   const caches = manifest.segments.flatMap((segment) => segment.caches)
   try {
     return await GraphRunner.open(
       await whole(file),
-      { feeds: Object.fromEntries(feeds), caches },
+      {
+        feeds: {
+          ...Object.fromEntries(feeds),
+          ...(isMerged(graph) && { [USE_CACHE]: chosen }),
+        },
+        caches,
+      },
       externalData,
       optimisation,
     )
