@@ -14,8 +14,11 @@ import { runningIn } from './running.ts'
 
 /** Nobody asks for so long, ms. */
 export const QUIET_MS = 2000
-/** Layers on each side of a border that both neighbours hold at most: larger moves are rare. */
-const MOST_LAYERS = 4
+/**
+ * Layers on each side of a border that both neighbours hold at most: a whole stage in rooms of
+ * three, so that one that slows down is relieved without waiting for weights.
+ */
+const MOST_LAYERS = 12
 /** Rows of cache that stay free. */
 const SPARE_ROWS = 2 * PLANNED_ROWS
 

@@ -8,6 +8,8 @@ export interface Bench {
   readonly app: AppServer
   readonly models: PeerModels
   readonly rounds: number
+  /** Rounds that earlier runs have done, where this one goes on with them. */
+  readonly first: number
   /** Progress, one line each. */
   readonly log: (line: string) => void
 }

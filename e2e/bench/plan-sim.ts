@@ -30,6 +30,11 @@ export interface Row {
   readonly against: string
   readonly ratio: number
   readonly rounds: number
+  /** What was measured in each round, where `ratio` is that of the medians. */
+  readonly samples?: {
+    readonly ours: readonly number[]
+    readonly theirs: readonly number[]
+  }
 }
 
 const ROOMS = 100

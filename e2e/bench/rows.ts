@@ -19,7 +19,24 @@ export function compare(
   theirs: readonly number[],
 ): Row {
   const value = median(ours)
-  return { id, value, unit, against, ratio: value / median(theirs), rounds: ours.length }
+  const ratio = value / median(theirs)
+  return {
+    id,
+    value,
+    unit,
+    against,
+    ratio,
+    rounds: ours.length,
+    samples: { ours, theirs },
+  }
+}
+
+/** The row with the rounds of an earlier run of the same part as well. */
+export function withRounds(row: Row, before: Row | undefined): Row {
+  const [now, then] = [row.samples, before?.samples]
+  if (!now || !then) return row
+  const ours = [...then.ours, ...now.ours]
+  return compare(row.id, row.unit, row.against, ours, [...then.theirs, ...now.theirs])
 }
 
 export function table(rows: readonly Row[]): string {

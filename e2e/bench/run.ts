@@ -1,6 +1,6 @@
 /**
- * `npm run bench -- [part …] [--rounds N] [--gguf file] [--json file]`: measures the built app
- * in headless Chromium against its rivals and against itself. Rows are ratios of speeds within
+ * `npm run bench -- [part …] [--rounds N] [--gguf file] [--json file [--more]]`: measures the
+ * built app in headless Chromium against its rivals and against itself. Rows are ratios of speeds within
  * one run; see docs/benchmarks.md.
  */
 import { readFile, writeFile } from 'node:fs/promises'
@@ -12,7 +12,7 @@ import { startServer } from '../fixtures/server.ts'
 import type { Bench } from './bench.ts'
 import { findModels } from './models.ts'
 import { PARTS } from './parts/parts.ts'
-import { table, type Row } from './rows.ts'
+import { table, withRounds, type Row } from './rows.ts'
 
 const LIMIT_MS = 10 * 60_000
 
@@ -21,6 +21,8 @@ interface Choice {
   readonly rounds: number
   readonly gguf: string | null
   readonly json: string | null
+  /** Rounds are added to those that the file holds. */
+  readonly more: boolean
 }
 
 function choose(args: readonly string[]): Choice {
@@ -31,6 +33,7 @@ function choose(args: readonly string[]): Choice {
       rounds: { type: 'string', default: '3' },
       gguf: { type: 'string' },
       json: { type: 'string' },
+      more: { type: 'boolean', default: false },
     },
   })
   const known = Object.keys(PARTS)
@@ -47,16 +50,18 @@ function choose(args: readonly string[]): Choice {
     rounds,
     gguf: values.gguf ?? null,
     json: values.json ?? null,
+    more: values.more,
   }
 }
 
-async function run({ parts, rounds, gguf, json }: Choice): Promise<boolean> {
+async function run({ parts, rounds, gguf, json, more }: Choice): Promise<boolean> {
   const executablePath = await ensureChromium()
   log('Building and serving the app')
   await ensureBuilt()
   const app = await startServer()
   const models = findModels(gguf)
   const rows: Row[] = []
+  const before = more && json !== null ? await rowsIn(json) : []
   let sound = true
   try {
     for (const name of parts) {
@@ -67,8 +72,15 @@ async function run({ parts, rounds, gguf, json }: Choice): Promise<boolean> {
       const browser = await chromium.launch({ executablePath, args: CHROMIUM_ARGS })
       const began = performance.now()
       try {
-        const bench: Bench = { browser, app, models, rounds, log }
-        rows.push(...(await within(LIMIT_MS, part(bench))))
+        const first = before.find(({ id }) => id.startsWith(name))?.rounds ?? 0
+        const bench: Bench = { browser, app, models, rounds, first, log }
+        for (const row of await within(LIMIT_MS, part(bench)))
+          rows.push(
+            withRounds(
+              row,
+              before.find(({ id }) => id === row.id),
+            ),
+          )
         log(`  ${((performance.now() - began) / 1000).toFixed(0)} s`)
       } catch (error) {
         sound = false
@@ -88,11 +100,14 @@ async function run({ parts, rounds, gguf, json }: Choice): Promise<boolean> {
 /** Rows of other parts that the file holds already stay. */
 async function keep(file: string, rows: readonly Row[]): Promise<void> {
   const ids = new Set(rows.map(({ id }) => id))
-  const old = (await readFile(file, 'utf8')
+  const all = [...(await rowsIn(file)).filter(({ id }) => !ids.has(id)), ...rows]
+  await writeFile(file, `${JSON.stringify(all, null, 2)}\n`)
+}
+
+async function rowsIn(file: string): Promise<Row[]> {
+  return (await readFile(file, 'utf8')
     .then((text): unknown => JSON.parse(text))
     .catch(() => [])) as Row[]
-  const all = [...old.filter(({ id }) => !ids.has(id)), ...rows]
-  await writeFile(file, `${JSON.stringify(all, null, 2)}\n`)
 }
 
 async function within<T>(limit: number, work: Promise<T>): Promise<T> {

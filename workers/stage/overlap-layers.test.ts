@@ -127,6 +127,27 @@ describe('overlap layers', () => {
     expect(next.released).toEqual(next.engines)
   })
 
+  it('come in the order in which they would move: the nearest first', async () => {
+    const { parts: made, engines } = parts(reader)
+    const service = new StageService(made)
+    const loaded: number[] = []
+    await service.open({ ...options(manifest, 'a'), mode: 'packed' })
+    const last = plan(1, ['b', 0, layers - 1], ['a', layers - 1, layers])
+    await service.prepare(last, nothing, null)
+    await service.activate(last.epoch)
+    const [engine = expect.unreachable()] = engines
+    const load = engine.load.bind(engine)
+    engine.load = (order) => {
+      loaded.push(...order.spans.map(({ from }) => from))
+      return load(order)
+    }
+    const others = Array.from({ length: layers - 1 }, (_, layer) => layer)
+    await service.hold(others)
+    expect(loaded.length).toBeGreaterThan(1)
+    expect(loaded).toEqual(others.toReversed())
+    await service.close()
+  })
+
   it('give way to a plan that comes while they load', async () => {
     const { service, engines } = await holding()
     const held = service.hold([0, layers - 1]).catch(() => undefined)

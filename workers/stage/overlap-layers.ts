@@ -31,7 +31,7 @@ export class OverlapLayers {
 
   /**
    * Holds these layers in the engine of the part that runs, as far as its memory allows, and
-   * no others. Not to be called twice at a time.
+   * no others; the nearest to its spans first. Not to be called twice at a time.
    * @param quiet resolves once nobody waits for this device: one layer at a time is loaded then.
    * @throws Error where some cannot be loaded; what was loaded before stays.
    */
@@ -47,7 +47,11 @@ export class OverlapLayers {
     await this.#unload(this.layers.filter((layer) => !layers.includes(layer)))
     const { manifest, memoryBudget } = options
     const { kind } = engine
-    for (const layer of layers) {
+    const far = (layer: number) =>
+      Math.min(
+        ...spans.map(({ from, to }) => (layer < from ? from - layer : layer - to + 1)),
+      )
+    for (const layer of layers.toSorted((a, b) => far(a) - far(b))) {
       if (this.#layouts.has(layer)) continue
       await quiet()
       signal.throwIfAborted()

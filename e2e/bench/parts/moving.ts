@@ -10,77 +10,129 @@ const TOKENS = 160
 const SLOW_AT = 32
 const SLOW_TIMES = 4
 const WARM_UP = 48
+/** Tokens from which a lap under one plan is read. */
+const LAP_TOKENS = 24
+/** Nobody asks for so long, as people read: neighbours load overlap layers meanwhile, ms. */
+const READING_MS = 15_000
 /** Speeds of the paper's phones. */
 const TIMES = [1, 2, 4]
+/** About half of the default model as int8, with caches: more than that no tab lends. */
+const HALF_BYTES = 125_000_000
 const PLAN_TOKENS = 64
+/** Answers after which layers have come to rest at the latest. */
+const MOST_ANSWERS = 6
 const TRUSTED = 0.1
 
 /** One of three tabs becomes four times as slow in the middle of an answer. */
 export async function rebalance(bench: Bench): Promise<Row[]> {
   const { log } = bench
   const browsers = await openBrowsers(3)
-  const rates: Record<'planned' | 'still', number[]> = { planned: [], still: [] }
+  const deals = ['planned', 'still'] as const
+  const rates: Record<(typeof deals)[number], number[]> = { planned: [], still: [] }
+  const errors: number[] = []
   try {
-    for (let round = 0; round < bench.rounds; round++)
-      for (const deal of ['planned', 'still'] as const) {
-        const room = await joinRoom(
-          browsers.map(({ browser }) => browser),
-          bench.app.origin,
-          { deal },
-        )
-        try {
-          await room.ask(0, `${round}! ${PROMPT}`, WARM_UP)
-          const last = (await room.spans()).at(-1)
-          const index = last?.device ?? -1
-          const slowed = browsers[index]
-          if (!slowed) throw new Error('The room has no last stage.')
-          const before = await speedOf(room, index)
-          const { times, note } = await answerSlowed(room, `${round}. ${PROMPT}`, slowed)
-          const during = await speedOf(room, index)
-          const ms = (times.at(-1) ?? 0) - (times[SLOW_AT - 1] ?? 0)
-          const rate = ((times.length - SLOW_AT) / ms) * 1000
+    for (let round = 0; round < bench.rounds; round++) {
+      const rooms = await openRooms(bench, browsers, deals)
+      try {
+        for (const deal of deals) await rooms[deal].ask(0, `${round}! ${PROMPT}`, WARM_UP)
+        await pause(READING_MS)
+        const answers: Partial<Record<(typeof deals)[number], Slowed>> = {}
+        for (const deal of round % 2 === 0 ? deals : deals.toReversed()) {
+          const answer = await answerSlowed(rooms[deal], `${round}. ${PROMPT}`, browsers)
+          const { rate, before, slowdown, movedMs, error, note } = answer
+          answers[deal] = answer
           rates[deal].push(rate)
+          if (movedMs !== null) errors.push(error)
           log(
-            `  round ${round + 1}, ${deal}: ${times.length} tokens, ${figure(rate)} tok/s after ` +
-              `token ${SLOW_AT}, ${figure((SLOW_AT / (times[SLOW_AT - 1] ?? NaN)) * 1000)} before; ` +
-              `slowed ${figure(during / before)} times in its worker. ${note}`,
+            `  round ${round + 1}, ${deal}: ${figure(rate)} tok/s after token ${SLOW_AT}, ` +
+              `${figure(before)} before; slowed ${figure(slowdown)} times in its worker; ` +
+              (movedMs === null
+                ? 'nothing moved'
+                : `moved after ${figure(movedMs / 1000)} s: ${note}`),
           )
-          log(`    ${thirds(times)}`)
-        } finally {
-          for (const browser of browsers) await browser.slow(1)
-          await room.close()
+          log(`    ${speeds(answer.times)}`)
         }
+        if (answers.planned?.tokens !== answers.still?.tokens)
+          throw new Error('the answers of the two rooms differ')
+      } finally {
+        for (const browser of browsers) await browser.slow(1)
+        for (const deal of deals) await rooms[deal].close()
       }
+    }
   } finally {
     for (const browser of browsers) await browser.close()
   }
+  tellError(log, 'the lap after the move', errors)
   const against = 'the same room whose layers stay'
   return [compare('rebalance.tabs', 'tok/s', against, rates.planned, rates.still)]
 }
 
-/** Times of all tokens from the first one on, ms; the browser is slowed at `SLOW_AT`. */
+interface Slowed {
+  /** Tokens per second from `SLOW_AT` on, and before. */
+  readonly rate: number
+  readonly before: number
+  /** As its worker measured itself. */
+  readonly slowdown: number
+  /** From the slowdown to the first other plan; null: nothing moved. */
+  readonly movedMs: number | null
+  readonly note: string
+  /** Of the last laps against what the figures before the slowdown predict for them. */
+  readonly error: number
+  /** Of all tokens from the first one on, ms. */
+  readonly times: readonly number[]
+  readonly tokens: string
+}
+
+/** An answer during which the browser of the last stage is slowed. */
 async function answerSlowed(
   room: RoomOfTabs,
   prompt: string,
-  slowed: SlowableBrowser,
-): Promise<{ times: number[]; note: string }> {
-  const page = room.devices[0]!.page
-  const answer = room.ask(0, prompt, TOKENS)
+  browsers: readonly SlowableBrowser[],
+): Promise<Slowed> {
+  const index = (await room.spans()).at(-1)?.device ?? -1
+  const { page } = room.devices[0]!
   await watchTokens(page)
+  const answer = room.ask(0, prompt, TOKENS)
   await page.waitForFunction(
-    (count) => (window.choir?.lastAnswer?.tokenIds.length ?? 0) >= count,
+    (count) => (window as unknown as Watched).tokenTimes.length >= count,
     SLOW_AT,
     { polling: 10, timeout: 60_000 },
   )
-  await slowed.slow(SLOW_TIMES)
+  const first = await stagesOf(room)
+  await browsers[index]?.slow(SLOW_TIMES)
+  const slowedAt = Date.now()
   await answer
-  return page.evaluate(() => ({
-    times: (window as unknown as { tokenTimes: number[] }).tokenTimes,
-    note: window.choir?.view.notes.at(-1)?.text ?? '',
+  const seen = await page.evaluate(() => ({
+    times: (window as unknown as Watched).tokenTimes,
+    tokens: window.choir?.lastAnswer?.tokenIds.join(' ') ?? '',
+    notes: window.choir?.view.notes ?? [],
   }))
+  const during = await msPerLayerOf(room, index)
+  await browsers[index]?.slow(1)
+  const { times, tokens, notes } = seen
+  const between = (from: number, to: number) => (times[to] ?? NaN) - (times[from] ?? NaN)
+  const lapOf = (to: number) => between(to - LAP_TOKENS, to) / LAP_TOKENS
+  const move = notes.find(({ at }) => at >= slowedAt)
+  const last = await stagesOf(room)
+  const end = times.length - 1
+  const known = { lapMs: lapOf(SLOW_AT - 1), stages: first }
+  return {
+    rate: (1000 * (times.length - SLOW_AT)) / between(SLOW_AT - 1, end),
+    before: 1000 / known.lapMs,
+    slowdown: during / (first.find(({ device }) => device === index)?.msPerLayer ?? NaN),
+    movedMs: move ? move.at - slowedAt : null,
+    note: notes.at(-1)?.text ?? '',
+    error: predicted(known, last) / lapOf(end) - 1,
+    times,
+    tokens,
+  }
 }
 
-/** From now on the page notes when the newest answer has how many tokens. */
+interface Watched {
+  readonly tokenTimes: readonly number[]
+}
+
+/** From now on the page notes when its next answer has how many tokens. */
 async function watchTokens(page: Page): Promise<void> {
   await page.evaluate(() => {
     const times: number[] = []
@@ -97,7 +149,7 @@ async function watchTokens(page: Page): Promise<void> {
   })
 }
 
-function thirds(times: readonly number[]): string {
+function speeds(times: readonly number[]): string {
   const step = 16
   const parts: string[] = []
   for (let i = step; i < times.length; i += step)
@@ -105,111 +157,152 @@ function thirds(times: readonly number[]): string {
   return `tok/s by ${step} tokens: ${parts.join(' ')}`
 }
 
-async function speedOf(room: RoomOfTabs, index: number): Promise<number> {
-  return room.devices[index]!.page.evaluate(() => window.choir?.stats?.msPerLayer ?? NaN)
-}
-
 /** Three browsers with speeds 1 : 0.5 : 0.25, none of which may hold more than half. */
 export async function planned(bench: Bench): Promise<Row[]> {
   const { log } = bench
   const browsers = await openBrowsers(TIMES.length)
-  const rates: Record<'planned' | 'equal', number[]> = { planned: [], equal: [] }
+  const deals = ['equal', 'planned'] as const
+  const rates: Record<(typeof deals)[number], number[]> = { equal: [], planned: [] }
   const errors: number[] = []
   try {
     for (let round = 0; round < bench.rounds; round++) {
       // Who comes first starts the equal ring: each kind in turn.
-      const order = TIMES.map((_, i) => (i + round) % TIMES.length)
-      const measured: Partial<Record<'planned' | 'equal', Lap>> = {}
-      for (const deal of ['equal', 'planned'] as const) {
-        const room = await joinRoom(
-          order.map((i) => browsers[i]!.browser),
-          bench.app.origin,
-          { deal, memory: HALF_BYTES },
-        )
-        try {
-          for (const [i, browser] of browsers.entries()) await browser.slow(TIMES[i] ?? 1)
-          // Long enough for the planner to learn the speeds and to move.
-          for (let i = 0; i < 3; i++)
-            await room.ask(0, `${round}${i}! ${PROMPT}`, WARM_UP)
-          const lap = await lapOf(room, `${round}. ${PROMPT}`)
-          measured[deal] = lap
+      const order = TIMES.map((_, i) => (i + round + bench.first) % TIMES.length)
+      const ordered = order.map((i) => browsers[i]!)
+      const rooms = await openRooms(bench, ordered, deals, HALF_BYTES)
+      const laps: Partial<Record<(typeof deals)[number], Lap>> = {}
+      try {
+        for (const [i, browser] of browsers.entries()) await browser.slow(TIMES[i] ?? 1)
+        for (const deal of deals) {
+          await settle(rooms[deal], `${round}! ${PROMPT}`)
+          const lap = await lapOf(rooms[deal], `${round}. ${PROMPT}`)
+          laps[deal] = lap
           rates[deal].push(1000 / lap.lapMs)
+          const stages = lap.stages.map(({ device, layers, msPerLayer }) => {
+            const times = TIMES[order[device] ?? 0] ?? 1
+            return `${layers} x ${figure(msPerLayer)} ms at 1/${times} of the speed`
+          })
           log(
-            `  round ${round + 1}, ${deal}: ${figure(1000 / lap.lapMs)} tok/s; ` +
-              lap.stages
-                .map(
-                  ({ name, layers, msPerLayer }) =>
-                    `${name} ${layers} x ${figure(msPerLayer)} ms`,
-                )
-                .join(', '),
+            `  round ${round + 1}, ${deal}: ${figure(1000 / lap.lapMs)} tok/s; ${stages.join(', ')}`,
           )
-        } finally {
-          for (const browser of browsers) await browser.slow(1)
-          await room.close()
         }
+        if (laps.equal && laps.planned)
+          errors.push(predicted(laps.equal, laps.planned.stages) / laps.planned.lapMs - 1)
+      } finally {
+        for (const browser of browsers) await browser.slow(1)
+        for (const deal of deals) await rooms[deal].close()
       }
-      if (measured.planned && measured.equal)
-        errors.push(
-          simulated(measured.equal, measured.planned) / measured.planned.lapMs - 1,
-        )
     }
   } finally {
     for (const browser of browsers) await browser.close()
   }
-  const error = median(errors)
-  log(
-    `  the plan's lap simulated from the speeds of the equal room: ${(100 * error).toFixed(1)} % off` +
-      (Math.abs(error) > TRUSTED ? '; more than 10 %: plan.sim does not count' : ''),
-  )
+  tellError(log, "the plan's lap", errors)
   const against = 'an equal split, in order of arrival'
   return [compare('plan.tabs', 'tok/s', against, rates.planned, rates.equal)]
 }
 
-/** About half of the default model as int8, with caches: more than that no tab lends. */
-const HALF_BYTES = 125_000_000
+/** Answers until the room has learned the speeds and layers have come to rest. */
+async function settle(room: RoomOfTabs, prompt: string): Promise<void> {
+  const notes = () =>
+    room.devices[0]!.page.evaluate(() => window.choir?.view.notes.at(-1)?.at ?? 0)
+  for (let i = 0; i < MOST_ANSWERS; i++) {
+    const before = await notes()
+    await room.ask(0, `${i}${prompt}`, WARM_UP)
+    if (i > 0 && (await notes()) === before) return
+  }
+}
 
 interface Lap {
   readonly lapMs: number
-  readonly stages: readonly {
-    readonly name: string
-    readonly layers: number
-    readonly msPerLayer: number
-    /** Embedding and head, on the starter. */
-    readonly msStarter: number
-  }[]
+  readonly stages: readonly StageFigures[]
+}
+
+interface StageFigures {
+  readonly device: number
+  readonly layers: number
+  readonly msPerLayer: number
+  /** Embedding and head, on the starter. */
+  readonly msStarter: number
 }
 
 async function lapOf(room: RoomOfTabs, prompt: string): Promise<Lap> {
   const stats = await room.ask(0, prompt, PLAN_TOKENS)
-  const lapMs = stats.decodeMs / (stats.newTokens - 1)
+  return { lapMs: stats.decodeMs / (stats.newTokens - 1), stages: await stagesOf(room) }
+}
+
+async function stagesOf(room: RoomOfTabs): Promise<StageFigures[]> {
   const spans = await room.spans()
-  const stages = await Promise.all(
+  return Promise.all(
     spans.map(async ({ device, from, to }) => {
       const found = await room.devices[device]?.page.evaluate(() => window.choir?.stats)
       return {
-        name: `tab ${device + 1}`,
+        device,
         layers: to - from,
         msPerLayer: found?.msPerLayer ?? NaN,
         msStarter: found?.msStarter ?? 0,
       }
     }),
   )
-  return { lapMs, stages }
 }
 
-/** The lap of `other` from the speeds in its own room and the hops of `known`. */
-function simulated(known: Lap, other: Lap): number {
-  const computing = ({ stages }: Lap) =>
-    stages.reduce(
-      (sum, { layers, msPerLayer, msStarter }) => sum + layers * msPerLayer + msStarter,
-      0,
-    )
-  const hopMs = (known.lapMs - computing(known)) / known.stages.length
-  return computing(other) + hopMs * other.stages.length
+async function msPerLayerOf(room: RoomOfTabs, index: number): Promise<number> {
+  return room.devices[index]!.page.evaluate(() => window.choir?.stats?.msPerLayer ?? NaN)
+}
+
+/**
+ * The lap of other stages by the planner's cost model, from what was measured before: each
+ * device's time for a layer, and a hop. A new starter counts as it measured itself.
+ */
+function predicted(known: Lap, stages: readonly StageFigures[]): number {
+  const time = ({ layers, msPerLayer, msStarter }: StageFigures) =>
+    layers * msPerLayer + msStarter
+  const sum = (some: readonly number[]) => some.reduce((a, b) => a + b, 0)
+  const hopMs = (known.lapMs - sum(known.stages.map(time))) / known.stages.length
+  const then = stages.map((stage) => {
+    const before = known.stages.find(({ device }) => device === stage.device)
+    const msStarter = before?.msStarter ? before.msStarter : stage.msStarter
+    return {
+      ...stage,
+      msPerLayer: before?.msPerLayer ?? stage.msPerLayer,
+      msStarter: stage.msStarter > 0 ? msStarter : 0,
+    }
+  })
+  return sum(then.map(time)) + hopMs * stages.length
+}
+
+function tellError(log: Bench['log'], what: string, errors: readonly number[]): void {
+  const error = median(errors)
+  log(
+    `  ${what}, predicted from the figures before: ${(100 * error).toFixed(1)} % off` +
+      (Math.abs(error) > TRUSTED
+        ? '; more than 10 %: the simulation does not count'
+        : ''),
+  )
+}
+
+/** One room for each deal, all of the same browsers. */
+async function openRooms<Name extends string>(
+  bench: Bench,
+  browsers: readonly SlowableBrowser[],
+  deals: readonly Name[],
+  memory?: number,
+): Promise<Record<Name, RoomOfTabs>> {
+  const opened = await Promise.all(
+    deals.map(async (deal) => {
+      const plain = browsers.map(({ browser }) => browser)
+      const choices = { deal, ...(memory !== undefined && { memory }) }
+      return [deal, await joinRoom(plain, bench.app.origin, choices)] as const
+    }),
+  )
+  return Object.fromEntries(opened) as Record<Name, RoomOfTabs>
 }
 
 async function openBrowsers(count: number): Promise<SlowableBrowser[]> {
   const browsers: SlowableBrowser[] = []
   for (let i = 0; i < count; i++) browsers.push(await openSlowable())
   return browsers
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
 }
