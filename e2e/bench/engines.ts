@@ -1,5 +1,5 @@
 /** One browser tab that answers, whoever computes: the app itself or a peer. */
-import type { Browser, Page } from '@playwright/test'
+import type { Browser, BrowserContext, Page } from '@playwright/test'
 import { DevicePage } from '../fixtures/device-page.ts'
 import '../fixtures/hook.ts'
 import type { AnswerStats } from '../../workers/ring/types.ts'
@@ -32,12 +32,17 @@ export interface Network {
   readonly loss: number
 }
 
-/** Each tab has its own storage, as each device has. */
-export async function newPage(browser: Browser, network?: Network): Promise<Page> {
+/** Storage of one device. */
+export async function newContext(browser: Browser): Promise<BrowserContext> {
   const context = await browser.newContext()
   // The TypeScript runner wraps named functions in this helper, also those sent to the page.
   await context.addInitScript('globalThis.__name = (value) => value')
-  const page = await context.newPage()
+  return context
+}
+
+/** Each tab has its own storage, as each device has. */
+export async function newPage(browser: Browser, network?: Network): Promise<Page> {
+  const page = await (await newContext(browser)).newPage()
   if (network) await shape(page, network)
   return page
 }

@@ -1,23 +1,26 @@
 /** Rooms of three browsers of different speed: planned against equal, moved against still. */
-import type { Page } from '@playwright/test'
+import type { BrowserContext, Page } from '@playwright/test'
 import type { Bench } from '../bench.ts'
 import { compare, figure, median, type Row } from '../rows.ts'
+import { newContext } from '../engines.ts'
 import { openSlowable, type SlowableBrowser } from '../slowed.ts'
-import { joinRoom, type RoomOfTabs } from './rooms.ts'
+import { joinRoom, type RoomChoices, type RoomOfTabs } from './rooms.ts'
 
 const PROMPT = 'Write a long story about the sea and a ship.'
 const TOKENS = 160
 const SLOW_AT = 32
 const SLOW_TIMES = 4
-const WARM_UP = 48
+const WARM_UP = 32
 /** Tokens from which a lap under one plan is read. */
 const LAP_TOKENS = 24
-/** Nobody asks for so long, as people read: neighbours load overlap layers meanwhile, ms. */
-const READING_MS = 15_000
+/** People read for so long at most while neighbours load overlap layers, ms. */
+const READING_MS = 40_000
+/** What they hold has not changed for so long: all is there, ms. */
+const STEADY_MS = 4000
 /** Speeds of the paper's phones. */
 const TIMES = [1, 2, 4]
-/** About half of the default model as int8, with caches: more than that no tab lends. */
-const HALF_BYTES = 125_000_000
+/** Half of the default model's weights as int8, and their caches: more no tab lends. */
+const HALF_BYTES = 129_000_000
 const PLAN_TOKENS = 64
 /** Answers after which layers have come to rest at the latest. */
 const MOST_ANSWERS = 6
@@ -32,13 +35,12 @@ export async function rebalance(bench: Bench): Promise<Row[]> {
   const errors: number[] = []
   try {
     for (let round = 0; round < bench.rounds; round++) {
-      const rooms = await openRooms(bench, browsers, deals)
-      try {
-        for (const deal of deals) await rooms[deal].ask(0, `${round}! ${PROMPT}`, WARM_UP)
-        await pause(READING_MS)
-        const answers: Partial<Record<(typeof deals)[number], Slowed>> = {}
-        for (const deal of round % 2 === 0 ? deals : deals.toReversed()) {
-          const answer = await answerSlowed(rooms[deal], `${round}. ${PROMPT}`, browsers)
+      const answers: Partial<Record<(typeof deals)[number], Slowed>> = {}
+      for (const deal of turn(deals, round + bench.first))
+        await inRoom(bench, browsers, { deal }, async (room) => {
+          await room.ask(0, `${round}! ${PROMPT}`, WARM_UP)
+          if (deal === 'planned') await overlapsHeld(room)
+          const answer = await answerSlowed(room, `${round}. ${PROMPT}`, browsers)
           const { rate, before, slowdown, movedMs, error, note } = answer
           answers[deal] = answer
           rates[deal].push(rate)
@@ -51,16 +53,12 @@ export async function rebalance(bench: Bench): Promise<Row[]> {
                 : `moved after ${figure(movedMs / 1000)} s: ${note}`),
           )
           log(`    ${speeds(answer.times)}`)
-        }
-        if (answers.planned?.tokens !== answers.still?.tokens)
-          throw new Error('the answers of the two rooms differ')
-      } finally {
-        for (const browser of browsers) await browser.slow(1)
-        for (const deal of deals) await rooms[deal].close()
-      }
+        })
+      if (answers.planned?.tokens !== answers.still?.tokens)
+        throw new Error('the answers of the two rooms differ')
     }
   } finally {
-    for (const browser of browsers) await browser.close()
+    for (const { browser } of browsers) await browser.close()
   }
   tellError(log, 'the lap after the move', errors)
   const against = 'the same room whose layers stay'
@@ -87,7 +85,7 @@ interface Slowed {
 async function answerSlowed(
   room: RoomOfTabs,
   prompt: string,
-  browsers: readonly SlowableBrowser[],
+  browsers: readonly Tab[],
 ): Promise<Slowed> {
   const index = (await room.spans()).at(-1)?.device ?? -1
   const { page } = room.devices[0]!
@@ -99,7 +97,7 @@ async function answerSlowed(
     { polling: 10, timeout: 60_000 },
   )
   const first = await stagesOf(room)
-  await browsers[index]?.slow(SLOW_TIMES)
+  await browsers[index]?.browser.slow(SLOW_TIMES)
   const slowedAt = Date.now()
   await answer
   const seen = await page.evaluate(() => ({
@@ -108,7 +106,6 @@ async function answerSlowed(
     notes: window.choir?.view.notes ?? [],
   }))
   const during = await msPerLayerOf(room, index)
-  await browsers[index]?.slow(1)
   const { times, tokens, notes } = seen
   const between = (from: number, to: number) => (times[to] ?? NaN) - (times[from] ?? NaN)
   const lapOf = (to: number) => between(to - LAP_TOKENS, to) / LAP_TOKENS
@@ -169,13 +166,13 @@ export async function planned(bench: Bench): Promise<Row[]> {
       // Who comes first starts the equal ring: each kind in turn.
       const order = TIMES.map((_, i) => (i + round + bench.first) % TIMES.length)
       const ordered = order.map((i) => browsers[i]!)
-      const rooms = await openRooms(bench, ordered, deals, HALF_BYTES)
       const laps: Partial<Record<(typeof deals)[number], Lap>> = {}
-      try {
-        for (const [i, browser] of browsers.entries()) await browser.slow(TIMES[i] ?? 1)
-        for (const deal of deals) {
-          await settle(rooms[deal], `${round}! ${PROMPT}`)
-          const lap = await lapOf(rooms[deal], `${round}. ${PROMPT}`)
+      for (const deal of turn(deals, round + bench.first))
+        await inRoom(bench, ordered, { deal, memory: HALF_BYTES }, async (room) => {
+          for (const [i, { browser }] of browsers.entries())
+            await browser.slow(TIMES[i] ?? 1)
+          await settle(room, `${round}! ${PROMPT}`)
+          const lap = await lapOf(room, `${round}. ${PROMPT}`)
           laps[deal] = lap
           rates[deal].push(1000 / lap.lapMs)
           const stages = lap.stages.map(({ device, layers, msPerLayer }) => {
@@ -185,16 +182,12 @@ export async function planned(bench: Bench): Promise<Row[]> {
           log(
             `  round ${round + 1}, ${deal}: ${figure(1000 / lap.lapMs)} tok/s; ${stages.join(', ')}`,
           )
-        }
-        if (laps.equal && laps.planned)
-          errors.push(predicted(laps.equal, laps.planned.stages) / laps.planned.lapMs - 1)
-      } finally {
-        for (const browser of browsers) await browser.slow(1)
-        for (const deal of deals) await rooms[deal].close()
-      }
+        })
+      if (laps.equal && laps.planned)
+        errors.push(predicted(laps.equal, laps.planned.stages) / laps.planned.lapMs - 1)
     }
   } finally {
-    for (const browser of browsers) await browser.close()
+    for (const { browser } of browsers) await browser.close()
   }
   tellError(log, "the plan's lap", errors)
   const against = 'an equal split, in order of arrival'
@@ -280,29 +273,66 @@ function tellError(log: Bench['log'], what: string, errors: readonly number[]): 
   )
 }
 
-/** One room for each deal, all of the same browsers. */
-async function openRooms<Name extends string>(
-  bench: Bench,
-  browsers: readonly SlowableBrowser[],
-  deals: readonly Name[],
-  memory?: number,
-): Promise<Record<Name, RoomOfTabs>> {
-  const opened = await Promise.all(
-    deals.map(async (deal) => {
-      const plain = browsers.map(({ browser }) => browser)
-      const choices = { deal, ...(memory !== undefined && { memory }) }
-      return [deal, await joinRoom(plain, bench.app.origin, choices)] as const
-    }),
-  )
-  return Object.fromEntries(opened) as Record<Name, RoomOfTabs>
+/** A browser and the storage of its tabs. */
+interface Tab {
+  readonly browser: SlowableBrowser
+  readonly context: BrowserContext
 }
 
-async function openBrowsers(count: number): Promise<SlowableBrowser[]> {
-  const browsers: SlowableBrowser[] = []
-  for (let i = 0; i < count; i++) browsers.push(await openSlowable())
+async function openBrowsers(count: number): Promise<Tab[]> {
+  const browsers: Tab[] = []
+  for (let i = 0; i < count; i++) {
+    const browser = await openSlowable()
+    browsers.push({ browser, context: await newContext(browser.browser) })
+  }
   return browsers
 }
 
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms))
+/** Opens a room of these browsers at full speed, and closes it afterwards. */
+async function inRoom(
+  { app }: Bench,
+  browsers: readonly Tab[],
+  choices: RoomChoices,
+  use: (room: RoomOfTabs) => Promise<void>,
+): Promise<void> {
+  const plain = browsers.map(({ browser }) => browser.browser)
+  const contexts = browsers.map(({ context }) => context)
+  const room = await joinRoom(plain, app.origin, { ...choices, contexts })
+  try {
+    await use(room)
+  } finally {
+    for (const { browser } of browsers) await browser.slow(1)
+    await room.close()
+  }
+}
+
+/** Until neighbours have loaded what they hold beside their layers. */
+async function overlapsHeld({ devices }: RoomOfTabs): Promise<void> {
+  await devices[0]!.page.evaluate(
+    ([most, steady]) =>
+      new Promise<void>((resolve) => {
+        const room = window.choir
+        let before = ''
+        let timer: ReturnType<typeof setTimeout> | undefined
+        const end = (): void => {
+          room?.removeEventListener('change', look)
+          resolve()
+        }
+        const look = (): void => {
+          const held = room?.view.devices.map(({ holds }) => holds.join()).join('|') ?? ''
+          if (held === before || !/\d/.test(held)) return
+          before = held
+          clearTimeout(timer)
+          timer = setTimeout(end, steady)
+        }
+        setTimeout(end, most)
+        room?.addEventListener('change', look)
+      }),
+    [READING_MS, STEADY_MS] as const,
+  )
+}
+
+/** Who is measured first alternates. */
+function turn<T>(both: readonly T[], round: number): readonly T[] {
+  return round % 2 === 0 ? both : both.toReversed()
 }

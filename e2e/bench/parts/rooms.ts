@@ -1,5 +1,5 @@
 /** Rooms of 1 to 4 tabs on this computer, and what is read off them. */
-import type { Browser } from '@playwright/test'
+import type { Browser, BrowserContext } from '@playwright/test'
 import { DevicePage } from '../../fixtures/device-page.ts'
 import type { AnswerStats } from '../../../workers/ring/types.ts'
 import { askRoom, newPage, type AskOptions, type Network } from '../engines.ts'
@@ -42,6 +42,8 @@ export interface RoomChoices {
   /** How layers are dealt: app/room/other-deals.ts. */
   readonly deal?: string
   readonly network?: Network
+  /** Storage of an earlier room's tabs: what they fetched is there. It stays open. */
+  readonly contexts?: readonly BrowserContext[]
 }
 
 /** A room of so many tabs of one browser; layers stay where they were dealt first. */
@@ -59,7 +61,7 @@ export function openRoom(
 export async function joinRoom(
   browsers: readonly Browser[],
   origin: string,
-  { memory = MEMORY, deal = 'planned', network }: RoomChoices = {},
+  { memory = MEMORY, deal = 'planned', network, contexts }: RoomChoices = {},
 ): Promise<RoomOfTabs> {
   const devices: DevicePage[] = []
   const ids: string[] = []
@@ -67,7 +69,8 @@ export async function joinRoom(
   const search = `${SEARCH}&memory=${memory}&deal=${deal}`
   let link = ''
   for (const [index, browser] of browsers.entries()) {
-    const page = await newPage(browser, network)
+    const known = contexts?.[index]
+    const page = await (known?.newPage() ?? newPage(browser, network))
     const device = new DevicePage(`tab-${index + 1}`, page, page.context(), origin)
     devices.push(device)
     if (index === 0) {
@@ -128,7 +131,7 @@ export async function joinRoom(
       return { stats, stepsMs: sound ? own.reduce((sum, ms) => sum + ms, 0) : NaN }
     },
     async close() {
-      for (const device of devices) await device.context.close()
+      for (const { page, context } of devices) await (contexts ? page : context).close()
     },
   }
 }
