@@ -6,8 +6,8 @@
 import { chromium, type Browser } from '@playwright/test'
 import { CHROMIUM_ARGS, ensureChromium } from '../fixtures/chromium.ts'
 
-/** A renderer runs for so long before it is stopped, ms. */
-const RUN_MS = 4
+/** A renderer runs for so long before it is stopped, ms: pauses are short beside a step. */
+const RUN_MS = 2
 
 export interface SlowableBrowser {
   readonly browser: Browser

@@ -25,6 +25,24 @@ it('sees a device that slows down within a window, also where it stutters', () =
   expect(speed.msPerLayer).toBeLessThan(4)
 })
 
+it('knows the new speed after four steps of it, and again when it is over', () => {
+  const speed = whole()
+  for (let i = 0; i < 15; i++) speed.add(0, 1, 6 + (i % 3) * 0.3)
+  for (let i = 0; i < 3; i++) speed.add(0, 1, 24)
+  expect(speed.msPerLayer).toBeLessThan(1.3)
+  speed.add(0, 1, 24)
+  expect(speed.msPerLayer).toBeCloseTo(4)
+  for (let i = 0; i < 4; i++) speed.add(0, 1, 6)
+  expect(speed.msPerLayer).toBeCloseTo(1)
+})
+
+it('takes a few long drafts for no change of speed', () => {
+  const speed = whole()
+  for (let i = 0; i < 15; i++) speed.add(0, 1, 6)
+  for (let i = 0; i < 4; i++) speed.add(0, 8, 24)
+  expect(speed.msPerLayer).toBeLessThan(1.5)
+})
+
 it('keeps prompts apart from steps, and drafts with them', () => {
   const speed = whole()
   speed.add(0, 64, 64 * 3)

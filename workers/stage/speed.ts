@@ -4,6 +4,12 @@ import { segmentsOf, type Span } from '../../model-split/span.ts'
 
 /** Newest decoding steps that count: few enough that a tab which slows down is soon seen. */
 const STEPS = 15
+/**
+ * So many steps in a row, each off by more than `CHANGED` from the middle of those before: the
+ * speed has changed, and older steps say nothing of it any more.
+ */
+const CHANGED_STEPS = 4
+const CHANGED = 1.5
 /** Newest chunks of prompts that count. */
 const CHUNKS = 5
 /** A step carries one row, or a short draft that is checked in one go. */
@@ -26,7 +32,7 @@ export class Speed {
 
   /** Time for one token through one layer; null before the first. */
   get msPerLayer(): number | null {
-    return this.#perLayer(({ steps }) => steps)
+    return this.#perLayer(({ steps }) => steps.map(({ ms }) => ms))
   }
 
   /** Time for one row of a prompt through one layer; null before the first. */
@@ -38,7 +44,7 @@ export class Speed {
   get msStarter(): number | null {
     let sum = 0
     for (const { share, steps } of this.#spans) {
-      const ms = midmean(steps)
+      const ms = midmean(steps.map((step) => step.ms))
       if (ms === null) return null
       sum += ms * (1 - share)
     }
@@ -64,7 +70,8 @@ export class Speed {
     if (!runs) return
     if (rows <= MOST_STEP_ROWS) {
       this.#stepsMs += ms
-      keep(runs.steps, ms, STEPS)
+      keep(runs.steps, { ms, rows }, STEPS)
+      forget(runs.steps)
     } else if (rows >= LEAST_CHUNK_ROWS) keep(runs.chunks, ms / rows, CHUNKS)
   }
 
@@ -81,13 +88,29 @@ interface SpanRuns {
   readonly layers: number
   /** Of its layers in a run; embedding and head take the rest. */
   readonly share: number
-  readonly steps: number[]
+  readonly steps: Step[]
   readonly chunks: number[]
 }
 
-function keep(window: number[], value: number, most: number): void {
+interface Step {
+  readonly ms: number
+  readonly rows: number
+}
+
+function keep<T>(window: T[], value: T, most: number): void {
   window.push(value)
   if (window.length > most) window.shift()
+}
+
+/** Drops steps from before the speed changed; those that check drafts take longer anyway. */
+function forget(steps: Step[]): void {
+  const newest = steps.slice(-CHANGED_STEPS)
+  const older = steps.slice(0, -CHANGED_STEPS).filter(({ rows }) => rows === 1)
+  const usual = midmean(older.map(({ ms }) => ms))
+  if (usual === null || newest.some(({ rows }) => rows > 1)) return
+  const slower = newest.every(({ ms }) => ms > usual * CHANGED)
+  const faster = newest.every(({ ms }) => ms < usual / CHANGED)
+  if (slower || faster) steps.splice(0, steps.length - CHANGED_STEPS)
 }
 
 /** Mean of the middle half: as robust as a median, and right where runs are of two kinds. */
