@@ -51,6 +51,7 @@ export class Preparer {
   #held: string | null = null
   #holding: string | null = null
   #visible = true
+  #busy = false
   #failed = false
   #retries = 0
   #jobs = 0
@@ -87,6 +88,17 @@ export class Preparer {
   /** A page in the background may be ended where it takes much memory. */
   setVisible(visible: boolean): void {
     this.#visible = visible
+    this.#turn()
+  }
+
+  /** While answers run nothing is fetched that they can do without. */
+  setBusy(busy: boolean): void {
+    if (busy === this.#busy) return
+    this.#busy = busy
+    if (busy && this.#holding !== null) {
+      this.options.shards.cancel(this.#holding)
+      this.#held = null
+    }
     this.#turn()
   }
 
@@ -145,7 +157,7 @@ export class Preparer {
     const { self, stage, shards } = this.options
     const dealt = stages.find(({ device }) => device === self)?.hold
     const isActive = this.#active !== null && compareEpochs(this.#active, epoch) === 0
-    if (!dealt || !isActive || this.#holding !== null) return
+    if (!dealt || !isActive || this.#holding !== null || this.#busy) return
     const layers = this.#visible ? dealt : []
     const key = JSON.stringify([epoch, layers])
     if (key === this.#held) return

@@ -113,6 +113,29 @@ describe('overlap layers', () => {
     expect(phones.map(({ stage }) => stage.prepared.length)).toEqual(prepared)
   })
 
+  test('are not fetched while an answer runs, but afterwards', async () => {
+    const phones = [room.phone({ deal }), room.phone({ deal })]
+    const first = room.open(phones[0]!)
+    const second = await room.join(phones[1]!, first.view.link)
+    await room.ready(first, second)
+    const { shards, stage } = phones[0]!
+    const fetch = shards.fetch.bind(shards)
+    let stop: ((error: Error) => void) | null = null
+    shards.fetch = (...asked) =>
+      asked[0].id.startsWith('overlap')
+        ? new Promise((_, reject) => (stop = reject))
+        : fetch(...asked)
+    shards.cancel = () => stop?.(new Error('stopped'))
+    await room.clock.until('fetching', () => stop !== null)
+    shards.fetch = (...asked) => {
+      expect(first.view.messages.at(-1)?.state).not.toBe('streaming')
+      return fetch(...asked)
+    }
+    first.ask('hello')
+    await room.clock.until('answered', () => first.view.messages.at(-1)?.state === 'done')
+    await room.clock.until('held', () => stage.held?.length === 1)
+  })
+
   test('give way to a plan that comes while they are fetched', async () => {
     const phones = [room.phone({ deal }), room.phone({ deal })]
     const first = room.open(phones[0]!)

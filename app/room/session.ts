@@ -23,6 +23,7 @@ import { PROOF_LIMIT_MS } from './proof.ts'
 import { asLine, type Message } from './protocol.ts'
 import { JoinError, Rendezvous, whyNotJoined } from './rendezvous.ts'
 import { Replica } from './replica.ts'
+import { runningIn } from './running.ts'
 import { codeOf, linkOf, slotIds, SLOTS, type Secret } from './secret.ts'
 import type { ChatActions, Knock, RoomSession, RoomView } from './types.ts'
 import { isReady, viewOf } from './view.ts'
@@ -352,6 +353,7 @@ export class Session extends EventTarget implements RoomSession {
         this.#model = state.model
         void this.#openModel(state.model)
       }
+      this.#preparer.setBusy(runningIn(this.#replica) > 0)
       this.#preparer.follow(state)
       this.#conversation.flush()
     }

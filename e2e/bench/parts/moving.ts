@@ -16,7 +16,7 @@ const LAP_TOKENS = 24
 /** People read for so long at most while neighbours load overlap layers, ms. */
 const READING_MS = 40_000
 /** What they hold has not changed for so long: all is there, ms. */
-const STEADY_MS = 4000
+const STEADY_MS = 6000
 /** Speeds of the paper's phones. */
 const TIMES = [1, 2, 4]
 /** Half of the default model's weights as int8, and their caches: more no tab lends. */
