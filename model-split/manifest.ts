@@ -177,7 +177,10 @@ const blob = v.strictObject({
   /** Length of the derived forms. Locations are `externalPath(blob, form)` (link/paths.ts). */
   denseBytes: count,
   leanBytes: count,
-  /** By mode of the span: which forms its graph names, and the bytes resident then. */
+  /**
+   * By mode of the span: which forms its graph names, and the bytes resident then. A tied
+   * embedding of 8 bits is looked up in the lean matrix of the head, so it counts once.
+   */
   forms: v.strictObject({
     packed: v.array(form),
     dense: v.array(form),

@@ -39,14 +39,15 @@ export function planReads(
   quantised: ReadonlyMap<OnnxNode, QuantisedNode>,
   bodyOf: (part: string) => string,
 ): WeightPlan {
-  const reads = new Map<
-    string,
-    { plain: Set<string>; quantised: QuantisedNode[]; inline: Set<string> }
-  >()
-  const of = (
-    id: string,
-  ): { plain: Set<string>; quantised: QuantisedNode[]; inline: Set<string> } => {
-    const known = reads.get(id) ?? { plain: new Set(), quantised: [], inline: new Set() }
+  const nothing = () => ({
+    plain: new Set<string>(),
+    whole: new Set<string>(),
+    quantised: new Array<QuantisedNode>(),
+    inline: new Set<string>(),
+  })
+  const reads = new Map<string, ReturnType<typeof nothing>>()
+  const of = (id: string): ReturnType<typeof nothing> => {
+    const known = reads.get(id) ?? nothing()
     reads.set(id, known)
     return known
   }
@@ -64,10 +65,23 @@ export function planReads(
           if (name === bias || bodyOf(part.id) === part.id) of(part.id).plain.add(name)
           else of(bodyOf(part.id)).plain.add(name)
           if (name === bias) of(part.id).inline.add(name)
+          if (!looksUp(item, name)) of(part.id).whole.add(name)
         }
     }
   const parts: PartReads[] = [...reads].map(([id, read]) => ({ id, ...read }))
   return planWeights(model, parts)
+}
+
+/** Whether the node takes single rows of the tensor. */
+function looksUp({ kind, node }: PartNode, name: string): boolean {
+  const axis = node.attributes.get('axis')
+  return (
+    kind === 'original' &&
+    node.domain === '' &&
+    node.opType === 'Gather' &&
+    (axis === undefined || (axis.kind === 'int' && axis.value === 0)) &&
+    readsOf(node).every((read, i) => (read === name) === (i === 0))
+  )
 }
 
 function jointBias(item: PartNode): string | null {

@@ -18,6 +18,8 @@ export interface PartReads {
   readonly id: string
   /** Initialisers read other than as weights of a quantised node. */
   readonly plain: ReadonlySet<string>
+  /** Those of them that anything but a look-up of rows reads. */
+  readonly whole: ReadonlySet<string>
   readonly quantised: readonly QuantisedNode[]
   /** Kept in the graph whatever their size (biases that both sides of a border need). */
   readonly inline: ReadonlySet<string>
@@ -48,6 +50,7 @@ export interface WeightPlan {
 export function planWeights(model: OnnxModel, parts: readonly PartReads[]): WeightPlan {
   const users = new Map<string, Set<string>>()
   const plain = new Set<string>()
+  const whole = new Set<string>()
   const inline = new Set<string>()
   const nodes = new Map<string, QuantisedNode>()
   for (const part of parts) {
@@ -60,6 +63,7 @@ export function planWeights(model: OnnxModel, parts: readonly PartReads[]): Weig
       use(name)
       plain.add(name)
     }
+    part.whole.forEach((name) => whole.add(name))
     part.inline.forEach((name) => inline.add(name))
     for (const item of part.quantised) {
       nodes.set(item.q.name, item)
@@ -98,7 +102,8 @@ export function planWeights(model: OnnxModel, parts: readonly PartReads[]): Weig
     const id =
       group.parts.length === 1 && only !== undefined ? only : `shared.${shared++}`
     const quantised = [...nodes.values()].filter((item) => group.heavy.includes(item.q))
-    if (group.heavy.length > 0) blobs.push(planBlob(id, group.heavy, quantised, plain))
+    if (group.heavy.length > 0)
+      blobs.push(planBlob(id, group.heavy, quantised, plain, whole))
     declarations.push({
       id,
       parts: group.parts,
@@ -126,6 +131,7 @@ function planBlob(
   heavy: OnnxTensor[],
   nodes: readonly QuantisedNode[],
   plain: ReadonlySet<string>,
+  whole: ReadonlySet<string>,
 ): BlobPlan {
   let bytes = 0
   const tensors = heavy.sort(byName).map((tensor) => {
@@ -155,6 +161,8 @@ function planBlob(
       }),
     )
   const quantised: Quantised[] = []
+  /** Packed tensors whose rows a lean span looks up in the lean matrix. */
+  let lookedUp = 0
   const hidden = { dense: new Set<string>(), lean: new Set<string>() }
   for (const item of [...nodes].sort((a, b) => byName(a.q, b.q))) {
     const { bits, block, k, n, q, scales, zeros } = item
@@ -193,6 +201,9 @@ function planBlob(
         declare('lean', factors, lean.scales),
       )
       exclusive.forEach(({ name }) => hidden.lean.add(name))
+      const packed = weightsOf(item)
+      if (bits === 8 && packed.every(({ name }) => plain.has(name) && !whole.has(name)))
+        lookedUp += packed.reduce((sum, tensor) => sum + tensor.bytes, 0)
     }
     quantised.push({
       name: q.name,
@@ -250,7 +261,7 @@ function planBlob(
       resident: {
         packed: bytes,
         dense: kept.dense + denseBytes,
-        lean: kept.lean + leanBytes,
+        lean: kept.lean - lookedUp + leanBytes,
       },
     },
   }

@@ -84,7 +84,10 @@ export function link(
     name: string,
     { dtype, dims }: { dtype: Dtype; dims: readonly Affine[] },
   ): void => {
-    fields.push(graphField('input', valueInfoProto(name, dtype, dims.map(symbol))))
+    // Several spans run with rows of their own: one name would mean one length.
+    const scope = spans.length > 1 ? `${name}:` : ''
+    const axes = dims.map((dim) => symbol(dim, scope))
+    fields.push(graphField('input', valueInfoProto(name, dtype, axes)))
   }
   const output = (name: string, dtype: Dtype): void => {
     // Without a shape: the runtime infers it.
@@ -114,9 +117,9 @@ export function link(
 }
 
 /** A fixed axis as a number, one that changes from run to run by name. */
-function symbol([constant, batch, rows, past]: Affine): number | string {
+function symbol([constant, batch, rows, past]: Affine, scope: string): number | string {
   if (batch === 0 && rows === 0 && past === 0) return constant
-  return `${constant}+${batch}B+${rows}S+${past}P`
+  return `${scope}${constant}+${batch}B+${rows}S+${past}P`
 }
 
 /** @deprecated use WeightForm */

@@ -10,6 +10,7 @@ import { createWasmEngine } from './engine-wasm.ts'
 import type { HeapModule } from './heap-module.ts'
 import { Chain, linksOf, refused, type CutModel } from './suite-tools.ts'
 import type { Engine, WeightMode } from './types.ts'
+import { addedBytes } from './weight-modes.ts'
 import { findFixture, fixture } from './testing/fixtures.ts'
 import { nodeRuntime } from './testing/node-runtime.ts'
 
@@ -92,8 +93,27 @@ it.skipIf(!findFixture(dynamic))(
   },
 )
 
+async function holdsWhatAPlanReckons(model: CutModel, mode: WeightMode): Promise<void> {
+  const { manifest, reader } = model
+  const spans = [{ from: 0, to: manifest.layers, embed: true, head: true }]
+  const engine = await create()
+  await engine.load({ layout: 1, manifest, reader, spans, mode })
+  const reckoned = addedBytes(manifest, mode, spans, [])
+  // A plan counts what lies between tensors too.
+  const padding = 64 * Object.values(manifest.blobs).flatMap((b) => b.tensors).length
+  expect(engine.memory().weights).toBeLessThanOrEqual(reckoned)
+  expect(engine.memory().weights).toBeGreaterThanOrEqual(reckoned - padding)
+  await engine.release()
+}
+
+it('holds a tied embedding of fp32 once', async () => {
+  await holdsWhatAPlanReckons(await cut('optimum-qwen2'), 'packed')
+})
+
 describe.each(models)('$name on WASM', ({ name, modes, model }) => {
   describe.each(modes)('%s', (mode) => {
+    it('holds what a plan reckons with', () => holdsWhatAPlanReckons(model, mode))
+
     const quantised = modes.includes('lean')
     const half = name.endsWith('fp16')
     const checks = engineChecks({

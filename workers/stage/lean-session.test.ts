@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { expect, it } from 'vitest'
 import { parseManifest } from '../../model-split/manifest.ts'
 import { createWasmEngine } from './engine-wasm.ts'
+import { addedBytes } from './weight-modes.ts'
 import type { WeightMode } from './types.ts'
 import { nodeRuntime } from './testing/node-runtime.ts'
 
@@ -36,4 +37,7 @@ it('looks a tied embedding up in the matrix of the head, held once', async () =>
   expect(lean.outputs).toEqual(packed.outputs)
   expect(lean.outputs.size).toBeGreaterThan(0)
   expect(lean.weights / (hidden * vocabulary)).toBeLessThan(1.13)
+  // What a plan reckons with.
+  expect(lean.weights).toBe(addedBytes(manifest, 'lean', ends, []))
+  expect(packed.weights).toBe(addedBytes(manifest, 'packed', ends, []))
 })
