@@ -5,5 +5,7 @@ export default defineConfig({
     include: ['{model-split,workers,app,e2e}/**/*.test.ts'],
     environment: 'node',
     testTimeout: 60_000,
+    // Nothing else runs meanwhile; by default one core is left alone.
+    maxWorkers: '100%',
   },
 })

@@ -217,9 +217,13 @@ test('alone and offline after one visit: the app opens and answers', async ({
   const [anna] = await devices.room(['anna'], room(1))
   await anna!.ready()
   await anna!.askAndRead('Online.')
-  await anna!.page.evaluate(async () => {
-    await navigator.serviceWorker.ready
-  })
+  // The service worker keeps the runtime in the background.
+  const kept = (): Promise<number> =>
+    anna!.page.evaluate(async () => {
+      const files = await (await caches.open('choir-runtime')).keys()
+      return files.filter(({ url }) => /\.(wasm|mjs)$/.test(url)).length
+    })
+  await expect.poll(kept, { timeout: 60_000 }).toBe(2)
   await anna!.context.setOffline(true)
   await anna!.page.reload()
   await anna!.inRoom()

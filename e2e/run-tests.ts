@@ -1,5 +1,5 @@
 /**
- * `npm test`: all checks one after another, then one line `N passed, N failed, N skipped`.
+ * `npm test`: all checks, then one line `N passed, N failed, N skipped`.
  * Names of steps as arguments run only those: `npm test -- unit e2e`.
  */
 import { spawn } from 'node:child_process'
@@ -10,42 +10,62 @@ import { ensureChromium } from './fixtures/chromium.ts'
 import { add, NONE, playwrightTally, summary, vitestTally, type Tally } from './tally.ts'
 
 /** All steps together, ms. */
-const LIMIT = 45 * 60_000
+const LIMIT = 22 * 60_000
+/** What Playwright is left to end its browsers and to write its report, ms. */
+const REPORTING = 60_000
 const REPORTS = join(ROOT, '.cache', 'reports')
 const UNIT_REPORT = join(REPORTS, 'vitest.json')
 const E2E_REPORT = join(REPORTS, 'playwright.json')
 
 interface Step {
   readonly name: string
-  readonly command: readonly string[]
+  /** @param limit after which it is ended, ms. */
+  readonly command: (limit: number) => readonly string[]
   /** Counts its tests; a step without it counts as one. */
   readonly tally?: () => Promise<Tally>
   readonly before?: () => Promise<unknown>
 }
 
-const STEPS: readonly Step[] = [
-  { name: 'format', command: ['prettier', '--check', '--log-level', 'warn', '.'] },
-  { name: 'lint', command: ['eslint', '.', '--max-warnings', '0'] },
-  { name: 'types', command: ['tsc', '-b'] },
-  { name: 'imports', command: ['npm', 'run', '--silent', 'imports'] },
-  {
-    name: 'unit',
-    command: [
-      'vitest',
-      'run',
-      '--reporter=default',
-      '--reporter=json',
-      `--outputFile.json=${UNIT_REPORT}`,
-    ],
-    tally: () => vitestTally(UNIT_REPORT),
-  },
-  {
-    name: 'e2e',
-    before: ensureChromium,
-    command: ['playwright', 'test'],
-    tally: () => playwrightTally(E2E_REPORT),
-  },
+const FORMAT: Step = {
+  name: 'format',
+  command: () => ['prettier', '--check', '--log-level', 'warn', '.'],
+}
+const LINT: Step = { name: 'lint', command: () => ['eslint', '.', '--max-warnings', '0'] }
+const TYPES: Step = { name: 'types', command: () => ['tsc', '-b'] }
+const IMPORTS: Step = {
+  name: 'imports',
+  command: () => ['npm', 'run', '--silent', 'imports'],
+}
+const UNIT: Step = {
+  name: 'unit',
+  command: () => [
+    'vitest',
+    'run',
+    '--reporter=default',
+    '--reporter=json',
+    `--outputFile.json=${UNIT_REPORT}`,
+  ],
+  tally: () => vitestTally(UNIT_REPORT),
+}
+const E2E: Step = {
+  name: 'e2e',
+  before: ensureChromium,
+  command: (limit) => [
+    'playwright',
+    'test',
+    `--global-timeout=${Math.max(1, limit - REPORTING)}`,
+  ],
+  tally: () => playwrightTally(E2E_REPORT),
+}
+
+/** Phases come one after another; the lanes of a phase run side by side, their steps in order. */
+const PHASES: readonly (readonly (readonly Step[])[])[] = [
+  // Each needs one core and as long as the other.
+  [[LINT], [FORMAT, TYPES, IMPORTS]],
+  [[UNIT]],
+  [[E2E]],
 ]
+const STEPS = PHASES.flat(2)
 
 async function main(names: readonly string[]): Promise<number> {
   const unknown = names.find((name) => !STEPS.some((step) => step.name === name))
@@ -60,14 +80,19 @@ async function main(names: readonly string[]): Promise<number> {
   const end = Date.now() + LIMIT
   let total = NONE
   const failed: string[] = []
-  for (const step of STEPS.filter(
-    ({ name }) => names.length === 0 || names.includes(name),
-  )) {
-    process.stdout.write(`\n── ${step.name}\n`)
-    const tally = await run(step, Math.max(0, end - Date.now()))
-    if (tally.failed > 0) failed.push(step.name)
-    total = add(total, tally)
+  const inOrder = async (steps: readonly Step[]): Promise<void> => {
+    for (const step of steps) {
+      if (names.length > 0 && !names.includes(step.name)) continue
+      process.stdout.write(`\n── ${step.name}\n`)
+      const begun = Date.now()
+      const tally = await run(step, Math.max(0, end - begun))
+      const seconds = Math.round((Date.now() - begun) / 1000)
+      process.stdout.write(`── ${step.name}: ${seconds} s\n`)
+      if (tally.failed > 0) failed.push(step.name)
+      total = add(total, tally)
+    }
   }
+  for (const lanes of PHASES) await Promise.all(lanes.map(inOrder))
   if (failed.length > 0) process.stdout.write(`\nFailed: ${failed.join(', ')}\n`)
   process.stdout.write(`\n${summary(total)}\n`)
   return total.failed > 0 ? 1 : 0
@@ -80,7 +105,7 @@ async function run(step: Step, limit: number): Promise<Tally> {
     process.stdout.write(`${error instanceof Error ? error.message : String(error)}\n`)
     return { ...NONE, failed: 1 }
   }
-  const ok = await succeeds(step.command, limit)
+  const ok = await succeeds(step.command(limit), limit)
   const counted = (await step.tally?.()) ?? { ...NONE, passed: ok ? 1 : 0 }
   // Whatever made it fail besides a test (a crash, the time limit) counts too.
   return ok || counted.failed > 0 ? counted : { ...counted, failed: 1 }

@@ -93,7 +93,7 @@ for (const { model, only } of SUITES)
     }
   })
 
-test('WebGPU answers with the right tokens, and a token moves only what it needs', async ({
+test('WebGPU answers right, a token moves only what it needs, and an answer goes on without the chip', async ({
   server,
 }) => {
   const anna = await alone(server, 'webgpu')
@@ -122,21 +122,8 @@ test('WebGPU answers with the right tokens, and a token moves only what it needs
     expect(step.submits).toBeLessThanOrEqual(8)
     expect(step.readBytes).toBe(LOGITS_BYTES)
   }
-  await anna.context.close()
-})
 
-test('a graphics chip that computes wrongly does not serve', async ({ server }) => {
-  const anna = await alone(server, 'webgpu', { lies: true })
-  expect(await engineOf(anna)).toBe('wasm')
-  expect(await noticeOf(anna)).toMatch(/^The model runs on the processor.* wrongly/)
-  await anna.askAndRead('Why?')
-  await reference.check(anna, 16)
-  await anna.context.close()
-})
-
-test('an answer goes on where its graphics chip is lost', async ({ server }) => {
-  const anna = await alone(server, 'webgpu')
-  const worker = await stageWorker(anna.page)
+  await anna.page.evaluate(() => window.choir?.clear())
   await anna.askFor(24, 'Why?')
   await anna.page.waitForFunction(
     () => (window.choir?.lastAnswer?.tokenIds.length ?? 0) > 2,
@@ -146,6 +133,15 @@ test('an answer goes on where its graphics chip is lost', async ({ server }) => 
   await reference.check(anna, 24)
   expect(await engineOf(anna)).toBe('wasm')
   expect(await noticeOf(anna)).toMatch(/^The graphics chip .* stopped working/)
+  await anna.context.close()
+})
+
+test('a graphics chip that computes wrongly does not serve', async ({ server }) => {
+  const anna = await alone(server, 'webgpu', { lies: true })
+  expect(await engineOf(anna)).toBe('wasm')
+  expect(await noticeOf(anna)).toMatch(/^The model runs on the processor.* wrongly/)
+  await anna.askAndRead('Why?')
+  await reference.check(anna, 16)
   await anna.context.close()
 })
 

@@ -49,7 +49,7 @@ const facts = (change: Partial<Facts> = {}): Facts => ({
 class Desk {
   state: RoomState = foundRoom('a', 'i', '/m/', 1)
   now = 0
-  expected = 0
+  expected: number | null = 0
   deal: Deal = dealLayers
   memory = NO_MEMORY
   facts = new Map<string, Facts>([['a', facts()]])
@@ -371,7 +371,7 @@ test('a device that has not opened the model is dealt nothing', () => {
 describe('before the first plan', () => {
   test('a device alone waits a moment for others, then goes ahead', () => {
     const desk = new Desk()
-    desk.expected = 1
+    desk.expected = null
     expect(desk.run()).toEqual([])
     desk.now += ALONE_MS
     expect(desk.run()).toEqual(['plan', 'activate'])
@@ -379,7 +379,7 @@ describe('before the first plan', () => {
 
   test('each join starts the wait again, so that all are dealt at once', () => {
     const desk = new Desk()
-    desk.expected = 1
+    desk.expected = null
     desk.run()
     desk.now += ALONE_MS - 1
     desk.add('b')
@@ -387,6 +387,12 @@ describe('before the first plan', () => {
     desk.now += GATHER_MS
     expect(desk.run()).toEqual(['plan', 'activate'])
     expect(desk.state.active?.stages).toHaveLength(2)
+  })
+
+  test('where one device is announced it does not wait for others', () => {
+    const desk = new Desk()
+    desk.expected = 1
+    expect(desk.run()).toEqual(['plan', 'activate'])
   })
 
   test('announced devices are waited for, but not for ever', () => {
@@ -407,7 +413,7 @@ describe('before the first plan', () => {
 
   test('who comes while the first plan loads is dealt in before it is done', () => {
     const desk = new Desk()
-    desk.expected = 1
+    desk.expected = null
     desk.step()
     desk.now += ALONE_MS
     expect(desk.step()).toMatchObject({ kind: 'plan' })

@@ -42,8 +42,8 @@ export interface Situation {
   readonly lost: ReadonlySet<string>
   readonly manifest: Manifest | null
   readonly deal: Deal
-  /** Devices that the first plan waits for; 1: whoever comes soon; 0: it does not wait. */
-  readonly expected: number
+  /** Devices that the first plan waits for; null: whoever comes soon; 0: it does not wait. */
+  readonly expected: number | null
   readonly now: number
   /** Milliseconds since 1970, for notes. */
   readonly today: number
@@ -237,8 +237,7 @@ function isGathered(
   { since }: NonNullable<Memory['gathered']>,
 ): boolean {
   const waited = now - since
-  if (expected === 0) return true
-  if (expected > 1) return devices.length >= expected || waited >= EXPECT_MS
+  if (expected !== null) return devices.length >= expected || waited >= EXPECT_MS
   return waited >= (devices.length === 1 ? ALONE_MS : GATHER_MS)
 }
 

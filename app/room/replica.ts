@@ -29,7 +29,7 @@ export interface ReplicaOptions {
   readonly random: Random
   readonly deal: Deal
   /** Devices that the first plan waits for; see the coordinator. */
-  readonly expected: number
+  readonly expected: number | null
   readonly facts: Facts
 }
 

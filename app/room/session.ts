@@ -53,8 +53,8 @@ export interface RoomOptions {
   readonly deal: Deal
   /** What the browser tells of this device; default: nothing. */
   readonly health?: WatchHealth
-  /** Devices that the first plan waits for; default 1: see the coordinator. */
-  readonly expected?: number
+  /** Devices that the first plan waits for; default null: see the coordinator. */
+  readonly expected?: number | null
 }
 
 const MODEL_RETRY_MS = 10_000
@@ -137,7 +137,7 @@ export class Session extends EventTarget implements RoomSession {
         clock,
         random,
         deal: options.deal,
-        expected: options.expected ?? 1,
+        expected: options.expected ?? null,
         facts: firstFacts(options),
       },
       this.#mesh,

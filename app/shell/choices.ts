@@ -9,8 +9,8 @@ export interface Choices {
   readonly memoryBudget: number | null
   /** Null: as the browser's cores suggest. */
   readonly threads: number | null
-  /** Phones that a room opened here waits for before it deals its layers. */
-  readonly phones: number
+  /** Phones that a room opened here waits for before it deals its layers; null: whoever comes soon. */
+  readonly phones: number | null
   /** How layers are dealt by this phone: `planned`, `still`, `equal`, `hand`; see room/other-deals.ts. */
   readonly deal: string
 }
@@ -23,7 +23,7 @@ export function readChoices(search: URLSearchParams): Choices {
     engine: engine === 'wasm' || engine === 'webgpu' ? engine : 'auto',
     memoryBudget: count(search.get('memory'), 1e12),
     threads: count(search.get('threads'), 16),
-    phones: count(search.get('phones'), 16) ?? 1,
+    phones: count(search.get('phones'), 16),
     deal: search.get('deal') ?? 'planned',
   }
 }
