@@ -9,6 +9,17 @@ const stillDeal =
   (manifest, devices, now, load) =>
     stays(devices, now) ?? planned(manifest, devices, now, load)
 
+/** Planned for speed alone: whoever makes tokens come later is left out. */
+const fastDeal =
+  (planned: Deal): Deal =>
+  (manifest, devices, now, load) =>
+    planned(
+      manifest,
+      devices.map((device) => ({ ...device, well: false })),
+      now,
+      load,
+    )
+
 /** As many layers for each as for the next, in the order of joining; the first one starts. */
 export const equalDeal: Deal = (manifest, devices, now) => {
   const kept = stays(devices, now)
@@ -54,6 +65,7 @@ export class HandDeal {
 
 export function dealNamed(name: string, planned: Deal): Deal {
   if (name === 'still') return stillDeal(planned)
+  if (name === 'fast') return fastDeal(planned)
   return name === 'equal' ? equalDeal : planned
 }
 

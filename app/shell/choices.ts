@@ -11,7 +11,7 @@ export interface Choices {
   readonly threads: number | null
   /** Phones that a room opened here waits for before it deals its layers; null: whoever comes soon. */
   readonly phones: number | null
-  /** How layers are dealt by this phone: `planned`, `still`, `equal`, `hand`; see room/other-deals.ts. */
+  /** How layers are dealt by this phone: `planned`, `fast`, `still`, `equal`, `hand`; see room/other-deals.ts. */
   readonly deal: string
 }
 

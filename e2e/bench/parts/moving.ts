@@ -14,9 +14,7 @@ const WARM_UP = 32
 /** Tokens from which a lap under one plan is read. */
 const LAP_TOKENS = 24
 /** People read for so long at most while neighbours load overlap layers, ms. */
-const READING_MS = 40_000
-/** What they hold has not changed for so long: all is there, ms. */
-const STEADY_MS = 6000
+const READING_MS = 35_000
 /** Speeds of the paper's phones. */
 const TIMES = [1, 2, 4]
 /** Half of the default model's weights as int8, and their caches: more no tab lends. */
@@ -39,7 +37,8 @@ export async function rebalance(bench: Bench): Promise<Row[]> {
       for (const deal of turn(deals, round + bench.first))
         await inRoom(bench, browsers, { deal }, async (room) => {
           await room.ask(0, `${round}! ${PROMPT}`, WARM_UP)
-          if (deal === 'planned') await overlapsHeld(room)
+          if (deal === 'planned' && !(await overlapsHeld(room)))
+            log('  neighbours do not hold all layers yet')
           const answer = await answerSlowed(room, `${round}. ${PROMPT}`, browsers)
           const { rate, before, slowdown, movedMs, error, note } = answer
           answers[deal] = answer
@@ -154,44 +153,48 @@ function speeds(times: readonly number[]): string {
   return `tok/s by ${step} tokens: ${parts.join(' ')}`
 }
 
-/** Three browsers with speeds 1 : 0.5 : 0.25, none of which may hold more than half. */
-export async function planned(bench: Bench): Promise<Row[]> {
+/**
+ * Three browsers with speeds 1 : 0.5 : 0.25, none of which may hold more than half.
+ * @param deal what is compared with an equal split: app/room/other-deals.ts.
+ */
+export async function planned(bench: Bench, id: string, deal: string): Promise<Row[]> {
   const { log } = bench
   const browsers = await openBrowsers(TIMES.length)
-  const deals = ['equal', 'planned'] as const
-  const rates: Record<(typeof deals)[number], number[]> = { equal: [], planned: [] }
+  const deals = ['equal', deal] as const
+  const rates = new Map<string, number[]>(deals.map((name) => [name, []]))
   const errors: number[] = []
   try {
     for (let round = 0; round < bench.rounds; round++) {
       // Who comes first starts the equal ring: each kind in turn.
       const order = TIMES.map((_, i) => (i + round + bench.first) % TIMES.length)
       const ordered = order.map((i) => browsers[i]!)
-      const laps: Partial<Record<(typeof deals)[number], Lap>> = {}
-      for (const deal of turn(deals, round + bench.first))
-        await inRoom(bench, ordered, { deal, memory: HALF_BYTES }, async (room) => {
+      const laps = new Map<string, Lap>()
+      for (const name of turn(deals, round + bench.first))
+        await inRoom(bench, ordered, { deal: name, memory: HALF_BYTES }, async (room) => {
           for (const [i, { browser }] of browsers.entries())
             await browser.slow(TIMES[i] ?? 1)
           await settle(room, `${round}! ${PROMPT}`)
           const lap = await lapOf(room, `${round}. ${PROMPT}`)
-          laps[deal] = lap
-          rates[deal].push(1000 / lap.lapMs)
+          laps.set(name, lap)
+          rates.get(name)?.push(1000 / lap.lapMs)
           const stages = lap.stages.map(({ device, layers, msPerLayer }) => {
             const times = TIMES[order[device] ?? 0] ?? 1
             return `${layers} x ${figure(msPerLayer)} ms at 1/${times} of the speed`
           })
           log(
-            `  round ${round + 1}, ${deal}: ${figure(1000 / lap.lapMs)} tok/s; ${stages.join(', ')}`,
+            `  round ${round + 1}, ${name}: ${figure(1000 / lap.lapMs)} tok/s; ${stages.join(', ')}`,
           )
         })
-      if (laps.equal && laps.planned)
-        errors.push(predicted(laps.equal, laps.planned.stages) / laps.planned.lapMs - 1)
+      const [equal, other] = [laps.get('equal'), laps.get(deal)]
+      if (equal && other) errors.push(predicted(equal, other.stages) / other.lapMs - 1)
     }
   } finally {
     for (const { browser } of browsers) await browser.close()
   }
   tellError(log, "the plan's lap", errors)
   const against = 'an equal split, in order of arrival'
-  return [compare('plan.tabs', 'tok/s', against, rates.planned, rates.equal)]
+  const [theirs = [], ours = []] = rates.values()
+  return [compare(id, 'tok/s', against, ours, theirs)]
 }
 
 /** Answers until the room has learned the speeds and layers have come to rest. */
@@ -306,30 +309,20 @@ async function inRoom(
   }
 }
 
-/** Until neighbours have loaded what they hold beside their layers. */
-async function overlapsHeld({ devices }: RoomOfTabs): Promise<void> {
-  await devices[0]!.page.evaluate(
-    ([most, steady]) =>
-      new Promise<void>((resolve) => {
-        const room = window.choir
-        let before = ''
-        let timer: ReturnType<typeof setTimeout> | undefined
-        const end = (): void => {
-          room?.removeEventListener('change', look)
-          resolve()
-        }
-        const look = (): void => {
-          const held = room?.view.devices.map(({ holds }) => holds.join()).join('|') ?? ''
-          if (held === before || !/\d/.test(held)) return
-          before = held
-          clearTimeout(timer)
-          timer = setTimeout(end, steady)
-        }
-        setTimeout(end, most)
-        room?.addEventListener('change', look)
-      }),
-    [READING_MS, STEADY_MS] as const,
-  )
+/** Until each layer is held by a neighbour as well, as memory allows here. */
+async function overlapsHeld({ devices }: RoomOfTabs): Promise<boolean> {
+  return devices[0]!.page
+    .waitForFunction(
+      () => {
+        const view = window.choir?.view
+        const held = view?.devices.reduce((sum, { holds }) => sum + holds.length, 0)
+        return held === view?.model?.layers
+      },
+      undefined,
+      { timeout: READING_MS },
+    )
+    .then(() => true)
+    .catch(() => false)
 }
 
 /** Who is measured first alternates. */
