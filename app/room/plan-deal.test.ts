@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { parseManifest } from '../../model-split/manifest.ts'
 import type { RingStage } from '../../workers/ring/types.ts'
 import type { DealDevice } from './deal.ts'
+import { dealNamed } from './other-deals.ts'
 import { planDeal } from './plan-deal.ts'
 
 const manifest = parseManifest(
@@ -109,6 +110,16 @@ describe('the shipped model', () => {
     expect(planDeal(manifest, slow, null, 'lap')).toMatchObject({
       leftOut: [{ device: 'd3' }],
     })
+  })
+
+  test('for speed alone a slow phone is left out that else takes part', () => {
+    const devices = [device(1), device(2), device(3, { msPerLayer: 8, msStarter: 48 })]
+    const among = (name: string): number => {
+      const dealt = dealNamed(name, planDeal)(manifest, devices, null, 'lap')
+      if (dealt.kind !== 'plan') throw new Error('short')
+      return dealt.stages.length
+    }
+    expect([among('planned'), among('fast')]).toEqual([3, 1])
   })
 
   test('neighbours hold the layers around their borders, within their memory', () => {
