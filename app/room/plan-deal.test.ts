@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { parseManifest } from '../../model-split/manifest.ts'
 import type { RingStage } from '../../workers/ring/types.ts'
-import type { DealDevice } from './deal.ts'
+import type { DealDevice, Load } from './deal.ts'
 import { dealNamed } from './other-deals.ts'
 import { planDeal } from './plan-deal.ts'
 
@@ -27,8 +27,11 @@ const device = (join: number, change: Partial<DealDevice> = {}): DealDevice => (
   ...change,
 })
 
-function stages(devices: DealDevice[]): { device: string; layers: number }[] {
-  const dealt = planDeal(manifest, devices, null, 'lap')
+function stages(
+  devices: DealDevice[],
+  load: Load = 'lap',
+): { device: string; layers: number }[] {
+  const dealt = planDeal(manifest, devices, null, load)
   if (dealt.kind !== 'plan') throw new Error(`short by ${dealt.missingBytes}`)
   return dealt.stages.map(({ device: id, from, to }) => ({
     device: id,
@@ -37,8 +40,16 @@ function stages(devices: DealDevice[]): { device: string; layers: number }[] {
 }
 
 describe('the shipped model', () => {
-  test('three equal phones share it, and the starter takes fewer layers', () => {
-    const [starter, ...others] = stages([device(1), device(2), device(3)])
+  test('three equal phones share it, so that prompts flow', () => {
+    const phones = [device(1), device(2), device(3)]
+    expect(stages(phones).map(({ layers }) => layers)).toEqual([10, 10, 10])
+    const fresh = { msPerLayer: null, msStarter: null }
+    const unmeasured = phones.map((phone) => ({ ...phone, ...fresh }))
+    expect(stages(unmeasured).map(({ layers }) => layers)).toEqual([10, 10, 10])
+  })
+
+  test('with several answers the starter, which has the head, takes fewer layers', () => {
+    const [starter, ...others] = stages([device(1), device(2), device(3)], 'stage')
     expect(others).toHaveLength(2)
     for (const { layers } of others) expect(layers).toBeGreaterThan(starter?.layers ?? 30)
   })

@@ -37,11 +37,11 @@ let last: { readonly key: string; readonly dealt: Known } | null = null
 const LEVEL = 0.1
 
 /**
- * While nobody has measured yet everyone who came takes part: the busiest stage is made small.
- * Then, with one answer at a time: the smallest lap, but whoever joined and is well takes part unless
- * that is felt (`WELCOME`), and stages are levelled where a lap hardly suffers: people come
- * to lend their phones, and memory is what rooms lack. Several at once: the least busy stage,
- * so everyone takes part who relieves it.
+ * One answer at a time: the smallest lap, but whoever joined and is well takes part unless
+ * that is felt (`WELCOME`): people come to lend their phones, and memory is what rooms lack.
+ * Stages are levelled for prompts where a lap hardly suffers; while nobody has measured yet
+ * everyone takes part, and stages are as level as they can be. Several at once: the least busy
+ * stage, so everyone takes part who relieves it.
  */
 export const planDeal = (...[manifest, devices, now, load]: Parameters<Deal>): Known => {
   const key = JSON.stringify([manifest.graph.sha256, devices.map(coarse), now, load])
@@ -63,6 +63,7 @@ function dealWith(
     ? now
     : null
   const links = linksOf(sorted)
+  const unmeasured = devices.every(({ msPerLayer }) => msPerLayer === null)
   let missingBytes = 0
   for (const contextTokens of [PLANNED_ROWS, LEAST_ROWS]) {
     const reserve = {
@@ -78,10 +79,12 @@ function dealWith(
       links,
       {
         ...reserve,
-        load: devices.every((device) => device.msPerLayer === null) ? 'stage' : load,
+        load,
         inFlight: Infinity,
-        level: LEVEL,
-        welcome: sorted.filter(({ well }) => well).map(({ device }) => device),
+        level: unmeasured ? Infinity : LEVEL,
+        welcome: sorted
+          .filter(({ well }) => well || unmeasured)
+          .map(({ device }) => device),
         ...(current && { current }),
       },
     )

@@ -8,7 +8,14 @@ import { lowerBound, solveLarge } from './large.ts'
 import { whyLeftOut } from './reasons.ts'
 import { aimValue, bestRing, ringTimes } from './search.ts'
 import type { Aim, Ring } from './search.ts'
-import { capped, holders, shortfallTables, timeTables, withFees } from './tables.ts'
+import {
+  capped,
+  holders,
+  promptTables,
+  shortfallTables,
+  timeTables,
+  withFees,
+} from './tables.ts'
 import type { Hop, TimeTables } from './tables.ts'
 import { MARGIN, TOLERANCE, WELCOME, WELCOME_MS } from './types.ts'
 import type { Plan, PlanDevice, PlanLinks, PlanOptions, Short, Stage } from './types.ts'
@@ -159,10 +166,7 @@ function fewestMoves(
   const starter = devices.findIndex(({ id }) => id === current[0]?.device)
   // All layers and the starter's role together cost what the tolerance allows at most.
   const fee = Math.max(1, Math.floor((tolerance * best.lap) / (tables.layers + 1)))
-  const levelled = aim.level ? best.busiest : Infinity
-  const busiest = aim.load === 'lap' ? levelled : best.value
-  const most = Math.floor(busiest * (1 + tolerance))
-  const limited = capped(tables, most)
+  const limited = asLevel(best, tables, aim, 1 + tolerance)
   const at = holders(current, devices, tables.layers)
   const held = Math.floor(HELD_FEE * fee)
   const layerFee = (device: number, layer: number) => {
@@ -179,6 +183,19 @@ function fewestMoves(
   // A beam search may find a worse one.
   if (value > best.value * (1 + tolerance) + tables.layers) return { ...best, effort }
   return { ...times, hops: found.hops, value, effort }
+}
+
+/** The tables of rings whose stages are as level as those of the best, but for a factor. */
+function asLevel(
+  best: Ring,
+  tables: TimeTables,
+  { load, level }: Aim,
+  factor: number,
+): TimeTables {
+  if (load === 'stage') return capped(tables, Math.floor(best.value * factor))
+  if (!level) return tables
+  const { busiest } = ringTimes(promptTables(tables), best.hops)
+  return capped(tables, Math.floor(busiest * factor), tables.flow)
 }
 
 function moved(

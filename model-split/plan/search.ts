@@ -2,7 +2,7 @@
 import type { Combine } from './bounds.ts'
 import { absence } from './dp.ts'
 import type { Found, Solver, Wanted } from './dp.ts'
-import { busyTables, capped, without } from './tables.ts'
+import { busyTables, capped, promptTables, without } from './tables.ts'
 import type { Hop, Tables, TimeTables } from './tables.ts'
 
 export interface Aim {
@@ -11,7 +11,7 @@ export interface Aim {
   readonly inFlight: number
   /** Under load `lap`: what each device costs that is left out, in units of the tables. */
   readonly absent?: readonly number[]
-  /** Under load `lap`: this share may be given up to make the busiest stage less busy. */
+  /** Under load `lap`: this share may be given up so that prompts flow faster. */
   readonly level?: number
 }
 
@@ -105,13 +105,16 @@ export function bestRing(
       tables,
       (device) => !chosen.includes(device) && !((absent[device] ?? 0) > 0),
     )
-    let [least, most] = [0, best.busiest]
+    // One sequence keeps several stages busy only while its prompt flows through them.
+    const busy = (hops: readonly Hop[]) => ringTimes(promptTables(tables), hops).busiest
+    let [least, most] = [0, busy(best.hops)]
     while (most > least * LEVEL_STEP) {
       const bound = Math.floor(least > 0 ? Math.sqrt(least * most) : most / 2)
-      const within = solve(capped(allowed, bound), 'sum', limit)
-      if (within) best = ring(within.hops)
-      if (within) most = best.busiest
-      else least = bound
+      const within = solve(capped(allowed, bound, tables.flow), 'sum', limit)
+      if (within) {
+        best = ring(within.hops)
+        most = busy(within.hops)
+      } else least = bound
       if (bound === 0) break
     }
     return { ...best, effort }

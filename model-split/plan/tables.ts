@@ -24,6 +24,8 @@ export interface Tables {
 
 /** Time: what a lap takes, and for how long links are busy with a frame. */
 export interface TimeTables extends Tables {
+  /** As `start`, of the layers alone: what most rows of a prompt take. */
+  readonly flow: readonly Float64Array[]
   readonly busy: readonly Float64Array[]
   readonly msPerUnit: number
 }
@@ -43,13 +45,16 @@ export function timeTables(
 ): TimeTables {
   const { layers } = costs
   const work = prefixSums(costs.work)
-  const ms = (device: PlanDevice, from: number, to: number, starter: boolean) => {
-    const speed = fittingMode(costs, device, from, to, starter, reserve)
-    if (!speed) return Infinity
-    const layersMs = ((work[to] ?? 0) - (work[from] ?? 0)) * speed.msPerLayer
-    return layersMs + (starter ? starterMs(costs, device, speed) : 0)
-  }
-  const spans = shape(layers, devices, ms)
+  const ms =
+    (withHead: boolean) =>
+    (device: PlanDevice, from: number, to: number, starter: boolean) => {
+      const speed = fittingMode(costs, device, from, to, starter, reserve)
+      if (!speed) return Infinity
+      const layersMs = ((work[to] ?? 0) - (work[from] ?? 0)) * speed.msPerLayer
+      return layersMs + (starter && withHead ? starterMs(costs, device, speed) : 0)
+    }
+  const spans = shape(layers, devices, ms(true))
+  const flow = shape(layers, devices, ms(false)).start
   const busy: Float64Array[] = []
   const lag: Float64Array[] = []
   devices.forEach((_, i) =>
@@ -70,6 +75,7 @@ export function timeTables(
     work: costs.work,
     span: spans.span.map(round),
     start: spans.start.map(round),
+    flow: flow.map(round),
     link: lag.map(round),
     busy: busy.map(round),
     msPerUnit,
@@ -106,14 +112,28 @@ export function busyTables(tables: TimeTables): Tables {
   return { ...tables, link: tables.busy }
 }
 
-/** The same tables without any stage or link that is busy for more than `most`. */
-export function capped(tables: TimeTables, most: number): TimeTables {
+/** The prompt view: embedding and head, which run once a prompt, do not count. */
+export function promptTables(tables: TimeTables): TimeTables {
+  return { ...tables, start: tables.flow }
+}
+
+/**
+ * The same tables without any stage or link that is busy for more than `most`.
+ * @param starters what counts of stages that start: `tables.start`, or `tables.flow`.
+ */
+export function capped(
+  tables: TimeTables,
+  most: number,
+  starters: TimeTables['start'] = tables.start,
+): TimeTables {
   if (most === Infinity) return tables
   const cap = (table: Float64Array) => table.map((x) => (x > most ? Infinity : x))
   return {
     ...tables,
     span: tables.span.map(cap),
-    start: tables.start.map(cap),
+    start: tables.start.map((table, device) =>
+      table.map((x, to) => ((starters[device]?.[to] ?? 0) > most ? Infinity : x)),
+    ),
     link: tables.link.map((table, pair) =>
       table.map((x, border) =>
         (tables.busy[pair]?.[border] ?? 0) > most ? Infinity : x,

@@ -66,7 +66,10 @@ export interface PlanOptions {
    * `WELCOME` of the smallest one, and by more than `WELCOME_MS`.
    */
   readonly welcome?: readonly string[]
-  /** Under load `lap`: this share may be given up to make the busiest stage less busy. */
+  /**
+   * Under load `lap`: this share may be given up to make the stage less busy that holds up
+   * prompts, of which embedding and head read one row only.
+   */
   readonly level?: number
   /** Id of the device that must be the starter. */
   readonly starter?: string

@@ -12,7 +12,7 @@ import { prefillRate, timingOf } from '../engines.ts'
 import type { HalfRun } from '../half/half.worker.ts'
 import { loneStages } from '../lone-stages.ts'
 import { compare, figure, median, type Row } from '../rows.ts'
-import { openRoom, type RoomOfTabs } from './rooms.ts'
+import { joinRoom, openRoom, type RoomOfTabs } from './rooms.ts'
 import { longPrompt } from './single.ts'
 
 const TOKENS = 48
@@ -27,17 +27,20 @@ const TRUSTED = 0.1
 /** Of the default model. */
 const LAYERS = 30
 const SIMULATED = [2, 3, 4, 6, 8, 12, 16]
+/** What the planner gives two equal tabs while several answers run: one has the head, too. */
+const SEVERAL = [12, 18]
 
 export async function aggregate(bench: Bench): Promise<Row[]> {
   const { browser, app, log } = bench
-  const room = await openRoom(browser, app.origin, 2)
+  const room = await joinRoom([browser, browser], app.origin, { deal: 'hand' })
+  await room.deal(SEVERAL)
   const parts = await spansOfRoom(room)
   log(`  layers: ${parts.map(({ from, to }) => `${from}-${to}`).join(', ')}`)
   const alone = await loneStages(
     browser,
     parts.map(({ spans }) => spans),
   )
-  const both: number[] = []
+  const both: Together[] = []
   const one: number[] = []
   const lone: number[] = []
   const runs: HalfRun[][] = []
@@ -50,42 +53,42 @@ export async function aggregate(bench: Bench): Promise<Row[]> {
       const { laps, decodeMs } = timingOf(single.stats)
       one.push((laps / decodeMs) * 1000)
       hops.push((decodeMs - single.stepsMs) / laps / 2)
-      both.push(await together(room, round))
+      const pair = await together(room, round)
+      both.push(pair)
       const halves = await alone.work(1, PAST, LONE_MS)
       runs.push(halves)
       lone.push(mean(halves.map(({ steps, ms }) => (steps / ms) * 1000)))
       log(
         `  round ${round + 1}: 1 sequence ${figure(one.at(-1) ?? NaN)}, 2 sequences ` +
-          `${figure(both.at(-1) ?? NaN)}, halves alone ${figure(lone.at(-1) ?? NaN)} tok/s`,
+          `${figure(pair.rate)}, halves alone ${figure(lone.at(-1) ?? NaN)} tok/s; stages ` +
+          `busy ${pair.busy.map((share) => `${(100 * share).toFixed(0)} %`).join(', ')}`,
       )
     }
   } finally {
     await room.close()
     await alone.close()
   }
+  const rates = both.map(({ rate }) => rate)
+  const halves = 'two tabs, each its layers for itself'
   const rows = [
-    compare(
-      'aggregate.2tabs',
-      'tok/s',
-      'two tabs, each its layers for itself',
-      both,
-      lone,
-    ),
-    compare('aggregate.2tabs.1sequence', 'tok/s', 'two sequences', one, both),
+    compare('aggregate.2tabs', 'tok/s', halves, rates, lone),
+    compare('aggregate.2tabs.1sequence', 'tok/s', 'two sequences', one, rates),
+    busyRow(both),
   ]
-  const stage = (i: number, span: number) =>
-    median(runs.map((halves) => halves[i]?.spanMs[span] ?? NaN))
-  const measured = { first: stage(0, 0), head: stage(0, 1), second: stage(1, 0) }
+  const lapMs = (i: number) => median(both.map(({ stageMs }) => stageMs[i] ?? NaN))
+  const [starterMs, otherMs] = [lapMs(0), lapMs(1)]
+  // A starter's steps are told together: the head's share is as it is alone.
+  const spanMs = (span: number) => median(runs.map(([half]) => half?.spanMs[span] ?? NaN))
+  const headMs = (starterMs * spanMs(1)) / (spanMs(0) + spanMs(1))
+  const firstMs = starterMs - headMs
   const hopMs = median(hops)
-  const [a, b] = parts
-  const layerMs =
-    (measured.first + measured.second) / ((a?.to ?? 0) + (b?.to ?? 0) - (b?.from ?? 0))
-  const ring = ringOf([measured.first, measured.second], measured.head, hopMs)
+  const layerMs = (firstMs + otherMs) / LAYERS
+  const ring = ringOf([firstMs, otherMs], headMs, hopMs)
   const sequences = new Array(2).fill({ promptTokens: 1, newTokens: TOKENS })
   const simulated = simulateRing(ring, sequences).steadyTokensPerSecond
-  const error = simulated / median(both) - 1
+  const error = simulated / median(rates) - 1
   log(
-    `  measured: layer ${figure(layerMs)} ms, head ${figure(measured.head)} ms, hop ` +
+    `  measured while both ran: layer ${figure(layerMs)} ms, head ${figure(headMs)} ms, hop ` +
       `${figure(hopMs)} ms; simulated 2 tabs ${figure(simulated)} tok/s, ` +
       `${(100 * error).toFixed(1)} % off`,
   )
@@ -94,9 +97,9 @@ export async function aggregate(bench: Bench): Promise<Row[]> {
     return rows
   }
   const simulate = (devices: number): number => {
-    const times = evenly(LAYERS, measured.head / layerMs, devices).map((n) => n * layerMs)
+    const times = evenly(LAYERS, headMs / layerMs, devices).map((n) => n * layerMs)
     const many = new Array(devices).fill({ promptTokens: 1, newTokens: 200 })
-    return simulateRing(ringOf(times, measured.head, hopMs), many).steadyTokensPerSecond
+    return simulateRing(ringOf(times, headMs, hopMs), many).steadyTokensPerSecond
   }
   const single = simulate(1)
   for (const devices of SIMULATED) {
@@ -106,6 +109,14 @@ export async function aggregate(bench: Bench): Promise<Row[]> {
     rows.push({ id, value, unit: 'tok/s', against, ratio: value / single, rounds: 1 })
   }
   return rows
+}
+
+/** The stage with most pauses. */
+function busyRow(both: readonly Together[]): Row {
+  const value = median(both.map(({ busy }) => Math.min(...busy)))
+  const against = 'all of the time'
+  const id = 'aggregate.2tabs.busy'
+  return { id, value, unit: 'of the time', against, ratio: value, rounds: both.length }
 }
 
 /** Steps of several sequences that run as one, on a stage that has all layers. */
@@ -136,17 +147,37 @@ export async function batch({ browser, rounds, log }: Bench): Promise<Row[]> {
   })
 }
 
-/** Tokens a second of two answers while both run. */
-async function together(room: RoomOfTabs, round: number): Promise<number> {
+/** Two answers while both run. */
+interface Together {
+  /** Tokens a second of both. */
+  readonly rate: number
+  /** By stage: what it computes for one lap, ms. */
+  readonly stageMs: readonly number[]
+  /** By stage: share of the time that it computes. */
+  readonly busy: readonly number[]
+}
+
+async function together(room: RoomOfTabs, round: number): Promise<Together> {
   const prompts = [`${round}. ${PROMPT}`, `${round}! ${PROMPT}`]
-  const all = await Promise.all(prompts.map((text, i) => room.ask(i, text, TOKENS)))
-  return all.reduce((sum, stats) => {
-    const { laps, decodeMs } = timingOf(stats)
-    return sum + (laps / decodeMs) * 1000
-  }, 0)
+  const { result, stepsMs } = await room.stepsOf(() =>
+    Promise.all(prompts.map((text, i) => room.ask(i, text, TOKENS))),
+  )
+  const timings = result.map(timingOf)
+  const laps = timings.reduce((sum, timing) => sum + timing.laps, 0)
+  const decodeMs = mean(timings.map((timing) => timing.decodeMs))
+  return {
+    rate: timings.reduce(
+      (sum, timing) => sum + (timing.laps / timing.decodeMs) * 1000,
+      0,
+    ),
+    stageMs: stepsMs.map((ms) => ms / laps),
+    busy: stepsMs.map((ms) => ms / decodeMs),
+  }
 }
 
 const TABS = [1, 2]
+/** A chunk's way to the next stage, about. */
+const LINK_MS = 3
 
 export async function stages(bench: Bench): Promise<Row[]> {
   const { browser, app, log } = bench
@@ -169,15 +200,17 @@ export async function stages(bench: Bench): Promise<Row[]> {
     const rows = [
       compare('stages.1tab', 'tok/s', 'itself', one, one),
       compare('stages.2tabs', 'tok/s', 'one tab', two, one),
-      ...(rooms[1] ? [await machine(bench, rooms[1])] : []),
-      ...(rooms[1] ? await turns(bench, rooms[1]) : []),
     ]
-    const rowMs = 1000 / median(one)
+    const [, pair] = rooms
+    if (!pair) return rows
+    const { row, layerRowMs } = await machine(bench, pair)
+    rows.push(row, ...(await turns(bench, pair)))
     const simulate = (count: number): number => {
-      const each = { decodeMs: rowMs / count, prefillMs: rowMs / count }
+      const rowMs = (LAYERS / count) * layerRowMs
+      const stage: SimulatedStage = { decodeMs: rowMs, prefillMs: rowMs }
       const ring = {
-        stages: new Array<SimulatedStage>(count).fill(each),
-        links: new Array(count).fill({ latencyMs: 1, rowMs: 0 }),
+        stages: new Array<SimulatedStage>(count).fill(stage),
+        links: new Array(count).fill({ latencyMs: LINK_MS, rowMs: 0 }),
         headMs: 0,
       }
       const { tokensAt } = simulateRing(
@@ -189,7 +222,8 @@ export async function stages(bench: Bench): Promise<Row[]> {
     }
     const error = simulate(2) / median(two) - 1
     log(
-      `  simulated 2 tabs: ${figure(simulate(2))} tok/s, ${(100 * error).toFixed(1)} % off`,
+      `  measured with both at work: ${figure(1000 * layerRowMs)} µs a row and layer; ` +
+        `simulated 2 tabs ${figure(simulate(2))} tok/s, ${(100 * error).toFixed(1)} % off`,
     )
     if (Math.abs(error) > TRUSTED)
       log('  skipped: stages.sim.3 (the simulation is more than 10 % off)')
@@ -209,7 +243,10 @@ export async function stages(bench: Bench): Promise<Row[]> {
  * What this computer gains where two tabs compute at once: each its part of the room's layers,
  * for itself. No room of two tabs can gain more.
  */
-async function machine({ browser, log }: Bench, room: RoomOfTabs): Promise<Row> {
+async function machine(
+  { browser, log }: Bench,
+  room: RoomOfTabs,
+): Promise<{ row: Row; layerRowMs: number }> {
   const parts = await spansOfRoom(room)
   const alone = await loneStages(
     browser,
@@ -226,7 +263,10 @@ async function machine({ browser, log }: Bench, room: RoomOfTabs): Promise<Row> 
     const value = (CHUNK_ROWS / Math.max(...atOnce)) * 1000
     const against = 'the same two stages, one after the other'
     const ratio = all / Math.max(...atOnce)
-    return { id: 'stages.machine', value, unit: 'tok/s', against, ratio, rounds: 1 }
+    const id = 'stages.machine'
+    const row: Row = { id, value, unit: 'tok/s', against, ratio, rounds: 1 }
+    const sum = atOnce.reduce((total, ms) => total + ms, 0)
+    return { row, layerRowMs: sum / LAYERS / CHUNK_ROWS }
   } finally {
     await alone.close()
   }

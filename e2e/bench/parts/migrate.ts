@@ -24,7 +24,7 @@ export async function migrate(bench: Bench): Promise<Row[]> {
   const room = await joinRoom([browser, browser], app.origin, { deal: 'hand' })
   const rows: Row[] = []
   try {
-    await dealt(room, SPLITS[0])
+    await room.deal(SPLITS[0])
     for (const { id, words } of CONTEXTS) {
       const pauses: number[] = []
       for (let round = 0; round < bench.rounds; round++) {
@@ -43,7 +43,7 @@ export async function migrate(bench: Bench): Promise<Row[]> {
         const { pauseMs, decodeMs, laps, promptTokens, newTokens } = await answer
         if (pauseMs === undefined) {
           log(`  ${id}: the answer of ${newTokens} tokens ended before the layer moved`)
-          await dealt(room, split)
+          await room.deal(split)
           continue
         }
         const lap = (decodeMs - pauseMs) / Math.max(1, laps - 1)
@@ -68,14 +68,4 @@ export async function migrate(bench: Bench): Promise<Row[]> {
 /** Layers of each tab, from the room's next look on. */
 async function tell({ devices }: RoomOfTabs, layers: readonly number[]): Promise<void> {
   await devices[0]!.page.evaluate((counts) => window.choir?.dealLayers(counts), layers)
-}
-
-async function dealt(room: RoomOfTabs, layers: readonly number[]): Promise<void> {
-  await tell(room, layers)
-  await room.devices[0]!.page.waitForFunction((counts) => {
-    const spans = window.choir?.view.devices.flatMap(({ span }) =>
-      span ? [span.to - span.from] : [],
-    )
-    return spans?.join() === counts.join()
-  }, layers)
 }

@@ -2,6 +2,7 @@
 import type { Bench } from '../bench.ts'
 import { decodeRate, timingOf, type Network } from '../engines.ts'
 import { compare, figure, median, type Row } from '../rows.ts'
+import { bareHop } from '../bare-hop.ts'
 import { openRoom, type RoomOfTabs } from './rooms.ts'
 
 const TABS = [1, 2, 3, 4]
@@ -58,7 +59,12 @@ const HOPS: readonly { id: string; tabs: number; network?: Network }[] = [
 const RIVAL_MS = 3.5
 
 export async function hop(bench: Bench): Promise<Row[]> {
-  const rows: Row[] = []
+  const bare = await bareHop(bench.browser)
+  bench.log(`  hop.bare.ms: ${figure(bare)} ms, nothing but the channel`)
+  const least = "a data channel between two tabs' workers, with nothing around it"
+  const rows: Row[] = [
+    { id: 'hop.bare.ms', value: bare, unit: 'ms', against: least, ratio: 1, rounds: 1 },
+  ]
   for (const { id, tabs, network } of HOPS) {
     const room = await openRoom(bench.browser, bench.app.origin, tabs, network)
     try {

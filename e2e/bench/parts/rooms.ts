@@ -31,8 +31,12 @@ export interface RoomOfTabs {
     tokens: number,
     options?: AskOptions,
   ): Promise<AnswerStats>
-  /** An answer, and what all stages computed for its laps, ms; NaN if layers moved. */
+  /** What each device computed for laps meanwhile, ms; NaN if its layers moved. */
+  stepsOf<T>(work: () => Promise<T>): Promise<{ result: T; stepsMs: readonly number[] }>
+  /** An answer, and what all stages computed for its laps, ms. */
   lapsOf(prompt: string, tokens: number): Promise<{ stats: AnswerStats; stepsMs: number }>
+  /** In a room that is dealt by hand: layers by device, in the order of joining. */
+  deal(layers: readonly number[]): Promise<void>
   close(): Promise<void>
 }
 
@@ -110,9 +114,17 @@ export async function joinRoom(
     if (!page) throw new Error(`The room has no tab ${device}.`)
     return askRoom(page, prompt, tokens, options)
   }
+  const stepsOf: RoomOfTabs['stepsOf'] = async (work) => {
+    const before = await stepsMs()
+    const result = await work()
+    const own = (await stepsMs()).map((ms, i) => ms - (before[i] ?? 0))
+    // A tab that counts from the start again was dealt other layers in between.
+    return { result, stepsMs: own.map((ms) => (ms >= 0 ? ms : NaN)) }
+  }
   return {
     devices,
     ask,
+    stepsOf,
     async spans() {
       const view = await devices[0]!.page.evaluate(() => window.choir?.view.devices ?? [])
       const rows = view.flatMap(({ id, span, starter, memoryUsed: bytes }) =>
@@ -123,12 +135,18 @@ export async function joinRoom(
       return rows.sort((a, b) => Number(b.starter) - Number(a.starter) || a.from - b.from)
     },
     async lapsOf(prompt, tokens) {
-      const before = await stepsMs()
-      const stats = await ask(0, prompt, tokens)
-      const own = (await stepsMs()).map((ms, i) => ms - (before[i] ?? 0))
-      // A tab that counts from the start again was dealt other layers in between.
-      const sound = own.every((ms) => ms >= 0)
-      return { stats, stepsMs: sound ? own.reduce((sum, ms) => sum + ms, 0) : NaN }
+      const { result: stats, stepsMs } = await stepsOf(() => ask(0, prompt, tokens))
+      return { stats, stepsMs: stepsMs.reduce((sum, ms) => sum + ms, 0) }
+    },
+    async deal(layers) {
+      const { page } = devices[0]!
+      await page.evaluate((counts) => window.choir?.dealLayers(counts), layers)
+      await page.waitForFunction((counts) => {
+        const spans = window.choir?.view.devices.flatMap(({ span }) =>
+          span ? [span.to - span.from] : [],
+        )
+        return spans?.join() === counts.join()
+      }, layers)
     },
     async close() {
       for (const { page, context } of devices) await (contexts ? page : context).close()
