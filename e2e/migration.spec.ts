@@ -78,7 +78,7 @@ async function holds(
       return wanted.every((layer) => held.includes(layer))
     },
     [index, layers] as const,
-    { timeout: 60_000 },
+    { timeout: LOADING_MS },
   )
 }
 

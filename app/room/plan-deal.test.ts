@@ -147,6 +147,16 @@ describe('the shipped model', () => {
     expect(holds.flat().sort((a, b) => a - b)).toEqual(all)
     const whole = planDeal(manifest, devices.slice(0, 1), [{ ...now[0]!, to: 30 }], 'lap')
     expect(whole).toMatchObject({ holds: [[]] })
+    // Both neighbours hold alike many layers of the one between them.
+    const thirds = [0, 10, 20].map((from, i) => ({
+      device: `d${i + 1}`,
+      from,
+      to: from + 10,
+    }))
+    const even = planDeal(manifest, devices, thirds, 'lap')
+    expect(even.kind === 'plan' && even.holds?.map(({ length }) => length)).toEqual([
+      5, 20, 5,
+    ])
     // No more than twelve cross a border one way.
     const halves = [
       { device: 'd1', from: 0, to: 15 },

@@ -26,6 +26,8 @@ interface Share {
 
 interface State extends Share {
   readonly bytes: number
+  /** Sum of the squares of what crosses each boundary each way. */
+  readonly uneven: number
   readonly before: State | null
 }
 
@@ -34,7 +36,7 @@ interface State extends Share {
  * boundary of the plan. Every layer has at most one extra copy, extra layers are contiguous
  * from the boundary, at most `most` of them each way, and with the caches that they would need
  * they fit what each device's own weights and caches leave of its budget. Extra layers are held
- * in the holder's mode.
+ * in the holder's mode. Among the best ones both neighbours of a stage hold alike many of its layers.
  */
 export function overlapLayers(
   stages: readonly PlannedStage[],
@@ -59,7 +61,7 @@ export function overlapLayers(
   const length = (i: number) => (stages[i]?.to ?? 0) - (stages[i]?.from ?? 0)
   const across = (i: number) => Math.min(most, length(i))
 
-  let front: State[] = [{ toRight: 0, toLeft: 0, bytes: 0, before: null }]
+  let front: State[] = [{ toRight: 0, toLeft: 0, bytes: 0, uneven: 0, before: null }]
   for (let i = 0; i + 1 < stages.length; i++) {
     const boundary = stages[i]?.to ?? 0
     const next: State[] = []
@@ -73,7 +75,9 @@ export function overlapLayers(
           if (before.toLeft + toRight > length(i) || !fits(i, before.toRight, toLeft))
             continue
           const bytes = before.bytes + gain
-          if (!best || bytes > best.bytes) best = { toRight, toLeft, bytes, before }
+          const uneven = before.uneven + toRight ** 2 + toLeft ** 2
+          const state = { toRight, toLeft, bytes, uneven, before }
+          if (isBetter(state, best)) best = state
         }
         if (best && fits(i + 1, toRight, 0)) next.push(best)
       }
@@ -81,7 +85,7 @@ export function overlapLayers(
     front = next
   }
   let best = front[0] ?? null
-  for (const state of front) if (best && state.bytes > best.bytes) best = state
+  for (const state of front) if (isBetter(state, best)) best = state
 
   const overlaps: Overlap[] = []
   for (let i = stages.length - 2, at = best; i >= 0 && at; i--, at = at.before) {
@@ -96,4 +100,9 @@ export function overlapLayers(
     })
   }
   return overlaps
+}
+
+function isBetter(state: State, than: State | null): boolean {
+  if (!than || state.bytes !== than.bytes) return !than || state.bytes > than.bytes
+  return state.uneven < than.uneven
 }
