@@ -8,6 +8,7 @@ import { CutLinks } from './testing/cut-links.ts'
 import { fakeManifest, reference, VOCABULARY } from './testing/fake-model.ts'
 import { FakeRoom, randomFrom, type Answer } from './testing/fake-room.ts'
 import { HOT } from './testing/rooms.ts'
+import { tellStories, type Story } from './testing/stories.ts'
 import { GREEDY, type Ask, type RingPlan } from './types.ts'
 
 const DEVICES = ['a', 'b', 'c', 'd', 'e']
@@ -19,7 +20,7 @@ const SEEDS = [...PINNED, ...Array.from({ length: 40 }, (_, i) => i + 1)]
 /** Longest time that something in the ring waits for what will not come, ms. */
 const PATIENCE_MS = 90_000
 
-class Story {
+class MovingRoom implements Story {
   readonly #random: () => number
   readonly #layers: number
   readonly manifest
@@ -170,20 +171,15 @@ class Story {
 describe('layers that move all the time', () => {
   let [answers, moves] = [0, 0]
 
-  for (let from = 0; from < SEEDS.length; from += 20)
-    it(`seeds ${SEEDS[from] ?? 0} and on`, async () => {
-      for (const seed of SEEDS.slice(from, from + 20)) {
-        const story = new Story(seed)
-        try {
-          await story.play()
-          await story.check()
-        } catch (error) {
-          throw new Error(`seed ${seed}`, { cause: error })
-        }
-        answers += story.answers
-        moves += story.moves
-      }
-    })
+  tellStories(
+    SEEDS,
+    20,
+    (seed) => new MovingRoom(seed),
+    (room) => {
+      answers += room.answers
+      moves += room.moves
+    },
+  )
 
   it('and many answers ran meanwhile', () => {
     expect(answers).toBeGreaterThan(4 * SEEDS.length)
