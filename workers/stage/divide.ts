@@ -16,6 +16,24 @@ export function layerByLayer({ from, to, embed, head }: Span): Span[] {
   ]
 }
 
+/** What of these spans is in none of the others, in as long runs as there are. */
+export function without(spans: readonly Span[], others: readonly Span[]): Span[] {
+  const keyOf = ({ from, embed, head }: Span): string => [from, embed, head].join()
+  const known = new Set(others.flatMap(layerByLayer).map(keyOf))
+  const rest: Span[] = []
+  for (const span of spans) {
+    let goesOn = false
+    for (const piece of layerByLayer(span)) {
+      const isNew = !known.has(keyOf(piece))
+      const last = isNew && goesOn ? rest.pop() : null
+      const { to, head } = piece
+      if (isNew) rest.push(last ? { ...last, to, head } : piece)
+      goesOn = isNew
+    }
+  }
+  return rest
+}
+
 /**
  * Few sessions. The head stands alone where the tied embedding allows it: it then computes the
  * last row only.

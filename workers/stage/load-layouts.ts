@@ -3,6 +3,7 @@ import type { Span } from '../../model-split/span.ts'
 import { LEAST_ROWS } from '../../model-split/plan/reserve.ts'
 import type { Clock } from '../ring/clock.ts'
 import type { OpenOptions } from './api.ts'
+import { without } from './divide.ts'
 import { runCanary, type CanaryFigures } from './canary.ts'
 import { FallbackEngine, type Replacement } from './fallback-engine.ts'
 import { StageError, type Engine, type EngineKind } from './types.ts'
@@ -41,7 +42,8 @@ export interface Loaded {
   readonly engine: Engine
   readonly layout: number
   readonly order: LoadOptions
-  readonly figures: CanaryFigures
+  /** Of what was not checked before; null: all was. */
+  readonly figures: CanaryFigures | null
 }
 
 export interface Choice {
@@ -51,6 +53,8 @@ export interface Choice {
   readonly engine: Engine | null
   /** They only rest. */
   readonly dormant?: boolean
+  /** What was checked in that engine and stays, a session for each layer. */
+  readonly checked?: readonly Span[]
 }
 
 /**
@@ -62,7 +66,7 @@ export async function loadLayouts(
   options: OpenOptions,
   spans: readonly Span[],
   watch: Watch,
-  { kind, mode, engine: shared, dormant = false }: Choice,
+  { kind, mode, engine: shared, dormant = false, checked = [] }: Choice,
 ): Promise<Loaded> {
   const { manifest, threads } = options
   const reader = await parts.reader(options)
@@ -70,14 +74,23 @@ export async function loadLayouts(
   const engine = shared ?? (await parts.engine({ kind, mode, threads }))
   const layout = ++layouts
   const order: LoadOptions = { layout, manifest, reader, spans, mode, dormant }
+  const fresh = without(spans, checked)
+  const isPartly = checked.length > 0 && fresh.length > 0
+  // Only what is new is checked, in a layout of its own: the rest answers meanwhile.
+  const apart = isPartly ? { ...order, layout: ++layouts, spans: fresh } : null
+  const first = fresh.length > 0 ? [apart ?? order] : []
   const loaded: LoadOptions[] = []
   try {
-    const [figures] = await loadChecked(parts, engine, [order], watch, loaded)
-    if (!figures) throw new StageError('internal', 'There is nothing to load.')
+    const [figures = null] = await loadChecked(parts, engine, first, watch, loaded)
+    if (!loaded.includes(order)) {
+      await engine.load({ ...order, ...watch })
+      loaded.push(order)
+    }
+    if (apart) await engine.unload(apart.layout)
     return { engine, layout, order, figures }
   } catch (error) {
     if (!shared) await engine.release().catch(() => undefined)
-    else if (loaded.length > 0) await engine.unload(layout)
+    else for (const each of loaded) await engine.unload(each.layout)
     throw error
   }
 }

@@ -124,7 +124,9 @@ export async function loadPart(
         else await makeRoom()
         return load()
       }
-      const choice = { kind, mode, engine: base?.engine ?? null }
+      // Of a plan that is over layers may go at any time; those that run stay.
+      const checked = kind === 'wasm' ? [...(shared[0]?.spans ?? []), ...resting] : []
+      const choice = { kind, mode, engine: base?.engine ?? null, checked }
       const found = await loadLayouts(parts, options, wanted.spans, context, choice)
       if (kind === 'wasm' || choice.engine) return found
       return {
@@ -140,13 +142,13 @@ export async function loadPart(
         return load()
       })
       const speed = new Speed(manifest, wanted.spans)
-      const measured = loaded.find((part) => part.engine === engine)?.speed.msPerLayer
+      const shared = loaded.filter((part) => part.engine === engine)
       const report: PrepareReport = {
         engine: kind,
         mode,
         // The canary had to wait for the answers that are running.
-        msPerLayer: measured ?? msPerLayer(figures, costs),
-        msStarter: wanted.starter ? figures.msStarter : null,
+        msPerLayer: shared[0]?.speed.msPerLayer ?? msPerLayer(figures, shared, costs),
+        msStarter: wanted.starter ? msStarter(figures, shared) : null,
         memory: engine.memory(),
         fallback,
       }
@@ -205,13 +207,24 @@ function bytesOf(
   return weightBytes(costs, mode, stage.from, stage.to, starter)
 }
 
-/** A starter without layers is judged by what it does. */
+/** As measured now or before. A starter without layers is judged by what it does. */
 function msPerLayer(
-  { msPerLayer: ms, msStarter }: CanaryFigures,
+  figures: CanaryFigures | null,
+  [before]: readonly LoadedPart[],
   costs: ModelCosts,
 ): number {
-  if (Number.isFinite(ms)) return ms
-  return costs.starterWork > 0 ? (msStarter ?? 0) / costs.starterWork : 0
+  if (figures && Number.isFinite(figures.msPerLayer)) return figures.msPerLayer
+  if (before) return before.report.msPerLayer
+  return costs.starterWork > 0 ? (figures?.msStarter ?? 0) / costs.starterWork : 0
+}
+
+/** The ends were checked and measured, now or before. */
+function msStarter(
+  figures: CanaryFigures | null,
+  shared: readonly LoadedPart[],
+): number | null {
+  const before = shared.find(({ report }) => report.msStarter !== null)
+  return figures?.msStarter ?? before?.speed.msStarter ?? before?.report.msStarter ?? null
 }
 
 function sentence(error: unknown): string {

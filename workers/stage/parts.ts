@@ -44,11 +44,14 @@ interface Tables {
 }
 
 /** A part before its weights are read. */
-interface Draft {
-  readonly key: string
-  readonly span: Span
+interface Draft extends Wanted {
   readonly linked: LinkedSpan
   readonly tables: readonly string[]
+}
+
+interface Wanted {
+  readonly key: string
+  readonly span: Span
 }
 
 export class PartStore<Kept extends LayerCaches, Held extends HeldTensor> {
@@ -78,12 +81,14 @@ export class PartStore<Kept extends LayerCaches, Held extends HeldTensor> {
     const graph = await reader.file(manifest.graph.file)
     const shared = this.#backend.share ? sharedBlobs(manifest) : new Set<string>()
     const open = this.#parts.values.map(({ span }) => span)
-    const drafts = options.spans.map((span) =>
-      cover(span, open, (gap) => this.#backend.divide(manifest, gap, mode)).map((part) =>
-        draft(manifest, graph, part, mode, shared),
-      ),
+    const wanted = options.spans.map((span) =>
+      cover(span, open, (gap) => this.#backend.divide(manifest, gap, mode)).map(wantedOf),
     )
-    const missing = drafts.flat().filter(({ key }) => !this.#parts.has(key))
+    const draftOf = (part: Wanted) => draft(manifest, graph, part, mode, shared)
+    // What is there is not linked again: that takes a while for a whole span.
+    const missing = wanted
+      .flat()
+      .flatMap((part) => (this.#parts.has(part.key) ? [] : [draftOf(part)]))
     const ends = this.#backend.kind === 'wasm' ? tiedEnds(manifest, missing, mode) : null
     const both = ends && link(manifest, graph, [ends.embed.span, ends.head.span], mode)
     const progress = new Progress(manifest, this.#tables.keys, onProgress)
@@ -94,7 +99,7 @@ export class PartStore<Kept extends LayerCaches, Held extends HeldTensor> {
 
     const acquired: string[] = []
     const acquire = async (
-      one: Draft,
+      one: Wanted,
       make: () => Promise<Part<Kept, Held>>,
     ): Promise<Part<Kept, Held>> => {
       const part = await this.#parts.acquire(one.key, make)
@@ -121,11 +126,13 @@ export class PartStore<Kept extends LayerCaches, Held extends HeldTensor> {
       }
       const early = new Set(acquired)
       const loaded: Part<Kept, Held>[][] = []
-      for (const list of drafts) {
+      for (const list of wanted) {
         const parts: Part<Kept, Held>[] = []
         for (const one of list) {
-          const part = await acquire(one, () => this.#openPart(options, one, watch))
-          parts.push(part)
+          const drafted = missing.find(({ key }) => key === one.key)
+          // It may have been let go meanwhile.
+          const make = () => this.#openPart(options, drafted ?? draftOf(one), watch)
+          parts.push(await acquire(one, make))
         }
         loaded.push(parts)
       }
@@ -260,18 +267,21 @@ class Progress {
   }
 }
 
+function wantedOf(span: Span): Wanted {
+  const { from, to, embed, head } = span
+  return { key: [from, to, embed, head].join(), span }
+}
+
 function draft(
   manifest: Manifest,
   graph: Uint8Array,
-  span: Span,
+  { key, span }: Wanted,
   mode: WeightMode,
   shared: ReadonlySet<string>,
 ): Draft {
   const linked = link(manifest, graph, span, mode)
   const { model, blobs } = liftTables(manifest, linked, shared)
   const externalData = linked.externalData.filter(({ blob }) => !blobs.includes(blob))
-  const { from, to, embed, head } = span
-  const key = [from, to, embed, head].join()
   return { key, span, linked: { ...linked, model, externalData }, tables: blobs }
 }
 

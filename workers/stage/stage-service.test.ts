@@ -7,7 +7,7 @@ import type { StageStats } from './api.ts'
 import { StageService } from './stage-service.ts'
 import { cut, nothing, options, parts, plan } from './testing/service-tools.ts'
 import { fixture } from './testing/fixtures.ts'
-import { StageError } from './types.ts'
+import { StageError, type Step } from './types.ts'
 
 const residual = await cut('llama-value-residual')
 const quantised = await cut('llama-q4-sym')
@@ -276,6 +276,49 @@ describe('preparing', () => {
     await expect(service.activate({ term: 1, number: 9 })).rejects.toThrow(/not ready/)
     await service.close()
     expect(released).toEqual(engines)
+  })
+
+  it('checks only what is new beside what runs, and refuses it where it is wrong', async () => {
+    const { manifest, reader } = quantised
+    const { layers } = manifest
+    const { parts: made, engines } = parts(reader)
+    const service = new StageService(made)
+    await service.open(options(manifest, 'a'))
+    const prepare = (number: number, to: number) =>
+      service.prepare(plan(number, ['a', 0, to], ['b', to, layers]), nothing, null)
+    await prepare(1, layers - 1)
+    await service.activate({ term: 1, number: 1 })
+    const [engine = expect.unreachable()] = engines
+    const checks: Step[] = []
+    const run = engine.run.bind(engine)
+    let isWrong = false
+    engine.run = async (step) => {
+      checks.push(step)
+      const outputs = await run(step)
+      if (isWrong) for (const { bytes } of outputs.values()) bytes.fill(0)
+      return outputs
+    }
+    const fewer = await prepare(2, layers - 2)
+    expect(checks).toEqual([])
+    expect(fewer).toMatchObject({
+      msPerLayer: expect.any(Number) as number,
+      msStarter: expect.any(Number) as number,
+    })
+    await service.activate({ term: 1, number: 2 })
+    // What the plan before had may go at any time.
+    const { weights } = engine.memory()
+    isWrong = true
+    await expect(prepare(3, layers - 1)).rejects.toThrow(/computes .* wrongly/)
+    expect(engine.memory().weights).toBeLessThanOrEqual(weights)
+    isWrong = false
+    await prepare(4, layers - 1)
+    expect(checks.length).toBeGreaterThan(0)
+    for (const { ids, inputs, span } of checks) {
+      expect(ids).toBeUndefined()
+      expect(inputs.size).toBeGreaterThan(0)
+      expect(span).toBe(0)
+    }
+    await service.close()
   })
 
   it('does not use an engine again whose device was lost', async () => {
