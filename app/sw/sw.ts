@@ -39,7 +39,12 @@ registerRoute(
   }),
 )
 
-const runtime = new CacheFirst({ cacheName: RUNTIME_CACHE, plugins: [isolate] })
+const runtime = new CacheFirst({
+  cacheName: RUNTIME_CACHE,
+  // Imports name their origin and what is fetched below does not; the files are the same.
+  matchOptions: { ignoreVary: true },
+  plugins: [isolate],
+})
 registerRoute(({ url, sameOrigin }) => sameOrigin && isRuntimeFile(url), runtime)
 
 // On the first visit the page is served at once, so that it is isolated and kept whole.
