@@ -22,8 +22,11 @@ export interface Wire {
   onClosed: () => void
 }
 
-/** More than this in a data channel's buffer delays what is sent next. */
-const HIGH_WATER_BYTES = 64 * 2 ** 10
+/**
+ * What a data channel's buffer takes. A chunk of a prompt must fit in one go: nothing is handed
+ * on while this worker computes the next one.
+ */
+const HIGH_WATER_BYTES = 2 ** 20
 const LOW_WATER_BYTES = 16 * 2 ** 10
 /** Frames that wait for a link; a room whose stages are this far apart has lost the link. */
 const MOST_QUEUED_BYTES = 64 * 2 ** 20
