@@ -48,6 +48,15 @@ describe('the shipped model', () => {
     expect(stages(unmeasured).map(({ layers }) => layers)).toEqual([10, 10, 10])
   })
 
+  test('where memory is short, nobody measured yet deals as equal phones do', () => {
+    const memoryBudget = Math.floor(0.4 * MODEL_BYTES)
+    const phones = [1, 2, 3].map((join) => device(join, { memoryBudget }))
+    const fresh = { msPerLayer: null, msStarter: null }
+    const unmeasured = phones.map((phone) => ({ ...phone, ...fresh }))
+    const guessed = phones.map((phone) => ({ ...phone, msPerLayer: 5, msStarter: null }))
+    expect(stages(unmeasured)).toEqual(stages(guessed))
+  })
+
   test('with several answers the starter, which has the head, takes fewer layers', () => {
     const [starter, ...others] = stages([device(1), device(2), device(3)], 'stage')
     expect(others).toHaveLength(2)
@@ -57,7 +66,7 @@ describe('the shipped model', () => {
   test('before anything is measured everyone takes part, however slow the links seem', () => {
     const links = [1, 2, 3].map((join) => ({
       device: `d${join}`,
-      rttMs: 400,
+      rttMs: 2000,
       bytesPerMs: null,
     }))
     const fresh = { msPerLayer: null, msStarter: null, links }

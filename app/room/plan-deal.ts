@@ -39,9 +39,9 @@ const LEVEL = 0.1
 /**
  * One answer at a time: the smallest lap, but whoever joined and is well takes part unless
  * that is felt (`WELCOME`): people come to lend their phones, and memory is what rooms lack.
- * Stages are levelled for prompts where a lap hardly suffers; while nobody has measured yet
- * everyone takes part, and stages are as level as they can be. Several at once: the least busy
- * stage, so everyone takes part who relieves it.
+ * Stages are levelled for prompts where a lap hardly suffers. While nobody has measured yet all
+ * are taken for equal, and everyone takes part. Several at once: the least busy stage, so
+ * everyone takes part who relieves it.
  */
 export const planDeal = (...[manifest, devices, now, load]: Parameters<Deal>): Known => {
   const key = JSON.stringify([manifest.graph.sha256, devices.map(coarse), now, load])
@@ -62,8 +62,11 @@ function dealWith(
   const current = now?.every(({ device }) => sorted.some((d) => d.device === device))
     ? now
     : null
-  const links = linksOf(sorted)
   const unmeasured = devices.every(({ msPerLayer }) => msPerLayer === null)
+  // Pages that are just opening answer late.
+  const links = linksOf(
+    sorted.map((each) => (unmeasured ? { ...each, links: [] } : each)),
+  )
   let missingBytes = 0
   for (const contextTokens of [PLANNED_ROWS, LEAST_ROWS]) {
     const reserve = {
@@ -81,7 +84,7 @@ function dealWith(
         ...reserve,
         load,
         inFlight: Infinity,
-        level: unmeasured ? Infinity : LEVEL,
+        level: LEVEL,
         welcome: sorted
           .filter(({ well }) => well || unmeasured)
           .map(({ device }) => device),
