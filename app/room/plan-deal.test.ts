@@ -48,6 +48,11 @@ describe('the shipped model', () => {
     expect(stages(unmeasured).map(({ layers }) => layers)).toEqual([10, 10, 10])
   })
 
+  test('phones that are more than the layers need still give the starter some', () => {
+    const phones = Array.from({ length: 7 }, (_, i) => device(i + 1))
+    for (const { layers } of stages(phones)) expect(layers).toBeGreaterThan(0)
+  })
+
   test('where memory is short, nobody measured yet deals as equal phones do', () => {
     const memoryBudget = Math.floor(0.4 * MODEL_BYTES)
     const phones = [1, 2, 3].map((join) => device(join, { memoryBudget }))

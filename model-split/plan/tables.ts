@@ -74,12 +74,17 @@ export function timeTables(
     layers,
     work: costs.work,
     span: spans.span.map(round),
-    start: spans.start.map(round),
+    start: spans.start.map(round).map(preferLayers),
     flow: flow.map(round),
     link: lag.map(round),
     busy: busy.map(round),
     msPerUnit,
   }
+}
+
+/** Among rings that are equally good, the starter has layers of its own. */
+function preferLayers(start: Float64Array): Float64Array {
+  return start.map((x, to) => (to === 0 ? x + 1 : x))
 }
 
 /** Bytes that devices lack in their smallest mode; links only matter where there is none. */

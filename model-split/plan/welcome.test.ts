@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
+import { costsOf } from './costs.ts'
 import { evaluatePlan } from './evaluate.ts'
 import { planLayers } from './plan.ts'
 import { LEVEL_STEP } from './search.ts'
@@ -55,4 +56,33 @@ it('weighs who takes part, then levels the stages for prompts, like trying every
     { numRuns: 150 },
   )
   expect(Math.min(seen.everybody, seen.some)).toBeGreaterThan(20)
+})
+
+it('gives the starter layers where that costs nothing', () => {
+  const figures = { lean: [1, 1, 1, 1], dense: [1, 1, 1, 1], packed: [1, 1, 1, 1] }
+  const costs = costsOf({
+    context: 100,
+    layerBytes: figures,
+    starterBytes: { lean: 1, dense: 1, packed: 1 },
+    work: [1, 1, 1, 1],
+    starterWork: 0.9,
+    rowBytes: [1, 1, 1, 1],
+    borderBytes: [1, 1, 1, 1, 1],
+  })
+  const welcome = ['a', 'b', 'c']
+  const devices = welcome.map((id) => ({
+    id,
+    modes: [{ mode: 'lean' as const, msPerLayer: 5 }],
+    memoryBudget: 1e6,
+  }))
+  const each = (value: number) => devices.map(() => devices.map(() => value))
+  const found = planLayers(
+    costs,
+    devices,
+    { rttMs: each(5), bytesPerMs: each(1000) },
+    { load: 'lap', contextTokens: 8, sequences: 1, welcome, level: LEVEL },
+  )
+  if (found.kind === 'short') throw new Error('It fits.')
+  const counts = found.stages.map(({ from, to }) => to - from)
+  expect(counts.toSorted()).toEqual([1, 1, 2])
 })
