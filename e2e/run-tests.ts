@@ -10,7 +10,7 @@ import { ensureChromium } from './fixtures/chromium.ts'
 import { add, NONE, playwrightTally, summary, vitestTally, type Tally } from './tally.ts'
 
 /** All steps together, ms. */
-const LIMIT = 22 * 60_000
+const LIMIT = 24 * 60_000
 /** What Playwright is left to end its browsers and to write its report, ms. */
 const REPORTING = 60_000
 const REPORTS = join(ROOT, '.cache', 'reports')
