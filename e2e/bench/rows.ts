@@ -3,6 +3,9 @@ import type { Row } from './plan-sim.ts'
 
 export type { Row }
 
+/** A simulated figure counts only this near to what was measured beside it. */
+export const TRUSTED = 0.1
+
 export function median(values: readonly number[]): number {
   const sorted = values.filter(Number.isFinite).toSorted((a, b) => a - b)
   const middle = sorted.length / 2

@@ -11,7 +11,7 @@ import type { Bench } from '../bench.ts'
 import { prefillRate, timingOf } from '../engines.ts'
 import type { HalfRun } from '../half/half.worker.ts'
 import { loneStages } from '../lone-stages.ts'
-import { compare, figure, median, type Row } from '../rows.ts'
+import { compare, figure, median, TRUSTED, type Row } from '../rows.ts'
 import { joinRoom, openRoom, type RoomOfTabs } from './rooms.ts'
 import { longPrompt } from './single.ts'
 
@@ -22,8 +22,6 @@ const BATCHES = [2, 4, 8]
 /** Rows in the caches of the lone stages: about the mean of the answers' contexts. */
 const PAST = 64
 const PROMPT = 'Write a long story about the sea.'
-/** A simulated figure counts only this near to the real room beside it. */
-const TRUSTED = 0.1
 /** Of the default model. */
 const LAYERS = 30
 const SIMULATED = [2, 3, 4, 6, 8, 12, 16]

@@ -1,7 +1,7 @@
 /** How long an answer pauses when a layer moves while it is being generated. */
 import type { Bench } from '../bench.ts'
 import { figure, median, type Row } from '../rows.ts'
-import { joinRoom, type RoomOfTabs } from './rooms.ts'
+import { joinRoom } from './rooms.ts'
 import { longPrompt } from './single.ts'
 
 /** Tokens of context at the cut-over, and words of a prompt that come to about so many. */
@@ -39,7 +39,7 @@ export async function migrate(bench: Bench): Promise<Row[]> {
           FIRST_TOKENS,
           { timeout: 300_000 },
         )
-        await tell(room, split)
+        await room.tell(split)
         const { pauseMs, decodeMs, laps, promptTokens, newTokens } = await answer
         if (pauseMs === undefined) {
           log(`  ${id}: the answer of ${newTokens} tokens ended before the layer moved`)
@@ -63,9 +63,4 @@ export async function migrate(bench: Bench): Promise<Row[]> {
   } finally {
     await room.close()
   }
-}
-
-/** Layers of each tab, from the room's next look on. */
-async function tell({ devices }: RoomOfTabs, layers: readonly number[]): Promise<void> {
-  await devices[0]!.page.evaluate((counts) => window.choir?.dealLayers(counts), layers)
 }

@@ -35,7 +35,9 @@ export interface RoomOfTabs {
   stepsOf<T>(work: () => Promise<T>): Promise<{ result: T; stepsMs: readonly number[] }>
   /** An answer, and what all stages computed for its laps, ms. */
   lapsOf(prompt: string, tokens: number): Promise<{ stats: AnswerStats; stepsMs: number }>
-  /** In a room that is dealt by hand: layers by device, in the order of joining. */
+  /** In a room that is dealt by hand: layers by device, in the order of joining, are wanted. */
+  tell(layers: readonly number[]): Promise<void>
+  /** As `tell`, and waits until they have moved. */
   deal(layers: readonly number[]): Promise<void>
   close(): Promise<void>
 }
@@ -121,10 +123,14 @@ export async function joinRoom(
     // A tab that counts from the start again was dealt other layers in between.
     return { result, stepsMs: own.map((ms) => (ms >= 0 ? ms : NaN)) }
   }
+  const tell: RoomOfTabs['tell'] = async (layers) => {
+    await devices[0]!.page.evaluate((counts) => window.choir?.dealLayers(counts), layers)
+  }
   return {
     devices,
     ask,
     stepsOf,
+    tell,
     async spans() {
       const view = await devices[0]!.page.evaluate(() => window.choir?.view.devices ?? [])
       const rows = view.flatMap(({ id, span, starter, memoryUsed: bytes }) =>
@@ -139,9 +145,8 @@ export async function joinRoom(
       return { stats, stepsMs: stepsMs.reduce((sum, ms) => sum + ms, 0) }
     },
     async deal(layers) {
-      const { page } = devices[0]!
-      await page.evaluate((counts) => window.choir?.dealLayers(counts), layers)
-      await page.waitForFunction((counts) => {
+      await tell(layers)
+      await devices[0]!.page.waitForFunction((counts) => {
         const spans = window.choir?.view.devices.flatMap(({ span }) =>
           span ? [span.to - span.from] : [],
         )

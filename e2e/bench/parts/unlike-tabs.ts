@@ -2,13 +2,12 @@
 import type { BrowserContext } from '@playwright/test'
 import type { Bench } from '../bench.ts'
 import { newContext } from '../engines.ts'
-import { median } from '../rows.ts'
+import { median, TRUSTED } from '../rows.ts'
 import { openSlowable, type SlowableBrowser } from '../slowed.ts'
 import { joinRoom, type RoomChoices, type RoomOfTabs } from './rooms.ts'
 
 export const PROMPT = 'Write a long story about the sea and a ship.'
 export const WARM_UP = 32
-const TRUSTED = 0.1
 
 /** A browser and the storage of its tabs. */
 export interface Tab {
