@@ -31,6 +31,8 @@ export interface Wire {
    * to a worker in no later one).
    */
   frames(role: 'open' | 'await', take: (channel: FrameChannel) => void): void
+  /** A second channel for frames, on which messages may get lost; as `frames`. */
+  spare(role: 'open' | 'await', take: (channel: FrameChannel) => void): void
   /** The channel for shards, once the proof stands; as `frames`, but it stays on the page. */
   bulk(role: 'open' | 'await', take: (channel: BulkChannel) => void): void
   /** Idempotent; removes all listeners. */

@@ -36,6 +36,8 @@ export interface MeshEvents {
   down(device: string, clean: boolean): void
   /** Called in the task in which the channel came to be. */
   frames(device: string, channel: FrameChannel): void
+  /** As `frames`: the way on which messages may get lost. */
+  spare(device: string, channel: FrameChannel): void
   /** Shards may travel here. */
   bulk(device: string, channel: BulkChannel): void
   /** From a proven device; beats and farewells are dealt with here. */
@@ -228,6 +230,10 @@ export class Mesh {
       if (this.#links.get(remote.device) !== link) return
       link.frames = true
       this.events.frames(remote.device, channel)
+    })
+    wire.spare(opener ? 'open' : 'await', (channel) => {
+      if (this.#links.get(remote.device) === link)
+        this.events.spare(remote.device, channel)
     })
     wire.bulk(opener ? 'open' : 'await', (channel) => {
       if (this.#links.get(remote.device) === link)

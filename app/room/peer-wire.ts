@@ -7,8 +7,12 @@ import { frameChannel } from './relay.ts'
 
 /** Both ends create the control channel with this id, as soon as the connection exists. */
 const CONTROL_ID = 101
-const LABELS = ['frames', 'bulk'] as const
-type Label = (typeof LABELS)[number]
+const CHANNELS = {
+  frames: { ordered: true },
+  spare: { ordered: false, maxRetransmits: 0 },
+  bulk: { ordered: true },
+} as const satisfies Readonly<Record<string, RTCDataChannelInit>>
+type Label = keyof typeof CHANNELS
 /** An answer, and a way between the devices, must be found by then, ms. */
 const OPEN_MS = 12_000
 /** Messages kept until somebody listens, and their longest text: greetings are short. */
@@ -91,7 +95,7 @@ class PeerWire implements Wire {
     peer.ondatachannel = (event) => {
       const { channel } = event
       const { label } = channel
-      if (!LABELS.some((known) => known === label)) {
+      if (!Object.hasOwn(CHANNELS, label)) {
         theirs?.call(peer, event)
         return
       }
@@ -131,6 +135,10 @@ class PeerWire implements Wire {
     this.#channel('frames', role, (channel) => take(frameChannel(channel)))
   }
 
+  spare(role: 'open' | 'await', take: (channel: FrameChannel) => void): void {
+    this.#channel('spare', role, (channel) => take(frameChannel(channel)))
+  }
+
   bulk(role: 'open' | 'await', take: (channel: BulkChannel) => void): void {
     this.#channel('bulk', role, (channel) => {
       channel.binaryType = 'arraybuffer'
@@ -160,7 +168,7 @@ class PeerWire implements Wire {
   ): void {
     if (this.#ended !== 'no') return
     if (role === 'await') this.#awaited.set(label, take)
-    else take(this.peer.createDataChannel(label, { ordered: true }))
+    else take(this.peer.createDataChannel(label, CHANNELS[label]))
   }
 
   readonly #onState = (): void => {

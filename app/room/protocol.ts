@@ -7,7 +7,7 @@ import * as v from 'valibot'
 import { MOST_NOTES } from './membership.ts'
 import { SLOTS } from './secret.ts'
 
-export const PROTOCOL_VERSION = 3
+export const PROTOCOL_VERSION = 4
 /** No message is longer, in UTF-16 units; checked before anything is parsed. */
 export const MAX_MESSAGE_LENGTH = 65_536
 

@@ -114,6 +114,9 @@ export class Session extends EventTarget implements RoomSession {
           })
           this.#tellLinks()
         },
+        // Without it the other channel carries everything.
+        spare: (device, channel) =>
+          void options.stage.connectSpare(device, channel).catch(() => undefined),
         bulk: (device, channel) => this.#mates.connect(device, channel),
         message: (device, message) => this.#hear(device, message),
         rank: (device, rank) => this.#replica.seen(device, rank),

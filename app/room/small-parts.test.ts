@@ -143,6 +143,7 @@ const QUIET: MeshEvents = {
   up: () => undefined,
   down: () => undefined,
   frames: () => undefined,
+  spare: () => undefined,
   bulk: () => undefined,
   message: () => undefined,
   rank: () => undefined,

@@ -15,6 +15,7 @@ export function stageOf(remote: Remote<StageApi>): StageApi {
     activate: (epoch) => remote.activate(epoch),
     hold: (layers) => remote.hold(layers),
     connect: (device, link) => remote.connect(device, transfer(link, [link])),
+    connectSpare: (device, link) => remote.connectSpare(device, transfer(link, [link])),
     disconnect: (device) => remote.disconnect(device),
     ask: (ask, onEvent) => remote.ask(ask, proxy(onEvent)),
     stop: (sequence) => remote.stop(sequence),

@@ -42,6 +42,7 @@ class RandomRoom implements Story {
     this.room = new FakeRoom(DEVICES, {
       manifest: this.manifest,
       seed,
+      spares: seed % 2 === 0,
       chunkRows: 1 + this.#upTo(20),
       cacheBudget: this.#random() < 0.2 ? 4000 : 1e9,
       drafter: () => ({

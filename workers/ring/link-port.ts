@@ -2,7 +2,14 @@
  * Frames over one link: a data channel that lives here, or a port on which the page relays.
  * Big frames let small ones of other sequences pass: slices of different lanes take turns.
  */
-import { KEEP_ALIVE, Reassembler, SLICE_HEADER_BYTES, slicesOf } from './slices.ts'
+import { SpareWay } from './spare-way.ts'
+import {
+  isWhole,
+  KEEP_ALIVE,
+  Reassembler,
+  SLICE_HEADER_BYTES,
+  slicesOf,
+} from './slices.ts'
 
 /** For what can wait: goes only while all other lanes and the wire are empty. */
 export const BULK_LANE = -1
@@ -96,6 +103,7 @@ export class LinkPort {
   #queuedBytes = 0
   #numbers = 0
   #sentAt = -Infinity
+  #spare: SpareWay | null = null
   #state: State = 'up'
 
   constructor(wire: Wire, options: LinkPortOptions) {
@@ -119,6 +127,18 @@ export class LinkPort {
     this.#in = new Reassembler(mostFrameBytes)
   }
 
+  /** Another way to the same device, on which messages may get lost. */
+  addSpare(wire: Wire): void {
+    this.#spare?.close()
+    this.#spare = new SpareWay(wire, {
+      now: () => this.#options.now(),
+      onCopy: (slice) => {
+        const frame = this.#state === 'up' ? this.#in.addCopy(slice) : null
+        if (frame) this.#options.onFrame(frame)
+      },
+    })
+  }
+
   /** Frames of one lane keep their order. */
   send(frame: Uint8Array, lane: number): boolean {
     if (this.#state === 'down') return false
@@ -135,19 +155,21 @@ export class LinkPort {
     return true
   }
 
-  /** One byte, if nothing was sent for `idleMs`: a radio that sleeps answers late. */
+  /** A sign of life, if nothing was sent for `idleMs`: a radio that sleeps answers late. */
   keepAlive(idleMs: number): void {
     const now = this.#options.now()
     if (this.#state === 'down' || now - this.#sentAt < idleMs || !this.#wire.ready())
       return
     this.#sentAt = now
-    this.#try(KEEP_ALIVE)
+    // One that is lost must not hold up what comes behind it.
+    if (!this.#spare?.sign()) this.#try(KEEP_ALIVE)
   }
 
   close(): void {
     if (this.#state === 'down') return
     this.#state = 'down'
     this.#lanes.clear()
+    this.#spare?.close()
     this.#wire.close()
   }
 
@@ -162,6 +184,9 @@ export class LinkPort {
         this.#queuedBytes -= slice.value.byteLength - SLICE_HEADER_BYTES
         this.#sentAt = this.#options.now()
         this.#try(slice.value)
+        // Behind others a copy could overtake them.
+        if (this.#lanes.size === 0 && queue.length === 1 && this.#spare?.lossy)
+          if (isWhole(slice.value)) this.#spare.copy(slice.value)
       } else queue.shift()
       if (queue.length > 0) this.#lanes.set(lane, queue)
     }

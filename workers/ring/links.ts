@@ -18,6 +18,8 @@ export interface LinksListener {
 export class Links {
   readonly #clock: Clock
   readonly #ports = new Map<string, LinkPort>()
+  /** Spare ways that came before their link. */
+  readonly #early = new Map<string, Wire>()
   #listener: LinksListener | null = null
   #mostFrameBytes = FIRST_FRAME_BYTES
   #awakeUntil = -Infinity
@@ -41,7 +43,16 @@ export class Links {
     this.#listener?.onUp(device)
   }
 
+  /** A second way to that device, on which messages may get lost. */
+  connectSpare(device: string, wire: Wire): void {
+    const port = this.#ports.get(device)
+    if (port) port.addSpare(wire)
+    else this.#early.set(device, wire)
+  }
+
   disconnect(device: string): void {
+    this.#early.get(device)?.close()
+    this.#early.delete(device)
     const port = this.#ports.get(device)
     if (!port) return
     port.close()
@@ -68,8 +79,9 @@ export class Links {
     this.#cancelTick?.()
     this.#cancelTick = null
     this.#awakeUntil = -Infinity
-    for (const port of this.#ports.values()) port.close()
+    for (const port of [...this.#ports.values(), ...this.#early.values()]) port.close()
     this.#ports.clear()
+    this.#early.clear()
   }
 
   #open(device: string, wire: Wire): void {
@@ -82,6 +94,9 @@ export class Links {
       },
     })
     this.#ports.set(device, port)
+    const spare = this.#early.get(device)
+    this.#early.delete(device)
+    if (spare) port.addSpare(spare)
   }
 
   #tick(): void {

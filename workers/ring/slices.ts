@@ -33,6 +33,12 @@ export function* slicesOf(
   }
 }
 
+/** Whether a message is all of a frame. */
+export function isWhole(message: Uint8Array): boolean {
+  if (message.byteLength <= SLICE_HEADER_BYTES) return false
+  return new DataView(message.buffer, message.byteOffset).getUint16(6, true) === 1
+}
+
 interface Partial {
   readonly parts: Map<number, Uint8Array>
   readonly count: number
@@ -46,6 +52,8 @@ export class Reassembler {
   readonly #mostFrameBytes: number
   readonly #partial = new Map<number, Partial>()
   readonly #done = new Set<number>()
+  /** Number of the newest complete frame. */
+  #newest: number | null = null
   #held = 0
 
   constructor(mostFrameBytes: number) {
@@ -55,6 +63,16 @@ export class Reassembler {
   /** Bytes of incomplete frames that are held now; at most twice the largest frame. */
   get held(): number {
     return this.#held
+  }
+
+  /**
+   * A copy of a slice, by another way: taken only if it is a whole frame and the very next one,
+   * so that it overtakes none.
+   */
+  addCopy(message: Uint8Array): Uint8Array | null {
+    if (this.#newest === null || !isWhole(message)) return null
+    const number = new DataView(message.buffer, message.byteOffset).getUint32(0, true)
+    return number === (this.#newest + 1) >>> 0 ? this.add(message) : null
   }
 
   /** The frame that this message completes, or null. Never throws. */
@@ -115,6 +133,7 @@ export class Reassembler {
 
   #remember(number: number): void {
     this.#done.add(number)
+    if (this.#newest === null || ((number - this.#newest) | 0) > 0) this.#newest = number
     if (this.#done.size <= REMEMBERED) return
     const [oldest] = this.#done
     if (oldest !== undefined) this.#done.delete(oldest)

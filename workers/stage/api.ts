@@ -98,6 +98,8 @@ export interface StageApi {
    * (in the task that created it), else a port on which the page relays.
    */
   connect(device: string, link: RTCDataChannel | MessagePort): Promise<void>
+  /** A second channel to that device on which messages may get lost; as `connect`. */
+  connectSpare(device: string, link: RTCDataChannel | MessagePort): Promise<void>
   disconnect(device: string): Promise<void>
   /**
    * Asks the ring; events come until 'end' or 'failed'. Survives a change of the plan: what

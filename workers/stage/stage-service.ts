@@ -197,6 +197,11 @@ export class StageService implements StageApi {
     return Promise.resolve()
   }
 
+  connectSpare(device: string, link: RTCDataChannel | MessagePort): Promise<void> {
+    this.#links.connectSpare(device, wireOf(link))
+    return Promise.resolve()
+  }
+
   disconnect(device: string): Promise<void> {
     this.#links.disconnect(device)
     return Promise.resolve()

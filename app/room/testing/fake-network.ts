@@ -13,6 +13,8 @@ import type { Side } from '../proof.ts'
 import type { BulkChannel } from '../bulk-port.ts'
 import { FakeBulkChannel } from './fake-bulk.ts'
 
+type FrameLabel = 'frames' | 'spare'
+
 /** One end of a connection; what is sent arrives `latency` later, in order. */
 export class FakeWire implements Wire {
   other: FakeWire | null = null
@@ -26,7 +28,7 @@ export class FakeWire implements Wire {
   #arrival = 0
   #closed = false
   #over: boolean | null = null
-  #take: ((channel: FrameChannel) => void) | null = null
+  readonly #take = new Map<FrameLabel, (channel: FrameChannel) => void>()
   #takeBulk: ((channel: BulkChannel) => void) | null = null
 
   constructor(
@@ -56,15 +58,27 @@ export class FakeWire implements Wire {
   }
 
   frames(role: 'open' | 'await', take: (channel: FrameChannel) => void): void {
+    this.#open('frames', role, take)
+  }
+
+  spare(role: 'open' | 'await', take: (channel: FrameChannel) => void): void {
+    this.#open('spare', role, take)
+  }
+
+  #open(
+    label: FrameLabel,
+    role: 'open' | 'await',
+    take: (channel: FrameChannel) => void,
+  ): void {
     if (this.#closed) return
     const { port1, port2 } = new MessageChannel()
     this.net.ports.push(port1, port2)
     if (role === 'await') {
-      this.#take = take
+      this.#take.set(label, take)
       return
     }
     take(port1)
-    this.#later(() => this.other?.arrive(port2))
+    this.#later(() => this.other?.arrive(label, port2))
   }
 
   bulk(role: 'open' | 'await', take: (channel: BulkChannel) => void): void {
@@ -92,9 +106,9 @@ export class FakeWire implements Wire {
     else this.#early.push(data)
   }
 
-  arrive(channel: FrameChannel): void {
-    if (!this.#closed) this.#take?.(channel)
-    this.#take = null
+  arrive(label: FrameLabel, channel: FrameChannel): void {
+    if (!this.#closed) this.#take.get(label)?.(channel)
+    this.#take.delete(label)
   }
 
   arriveBulk(channel: BulkChannel): void {

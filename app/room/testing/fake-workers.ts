@@ -141,6 +141,10 @@ export class FakeStage implements StageApi {
     return Promise.resolve()
   }
 
+  connectSpare(): Promise<void> {
+    return Promise.resolve()
+  }
+
   disconnect(device: string): Promise<void> {
     this.connected.delete(device)
     return Promise.resolve()

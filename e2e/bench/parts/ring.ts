@@ -53,6 +53,7 @@ const HOPS: readonly { id: string; tabs: number; network?: Network }[] = [
   { id: 'hop.ms', tabs: 2 },
   { id: 'hop.ms.3tabs', tabs: 3 },
   { id: 'hop.ms.rtt10', tabs: 2, network: { rttMs: 10, loss: 0 } },
+  { id: 'hop.ms.rtt40', tabs: 2, network: { rttMs: 40, loss: 0 } },
   { id: 'hop.ms.rtt40.loss1', tabs: 2, network: { rttMs: 40, loss: 1 } },
 ]
 /** What the fastest rival says that a further tab costs it at best, ms. */

@@ -72,6 +72,9 @@ export interface Device {
   next: { readonly engine: FakeEngine; readonly layout: number } | null
 }
 
+/** Share of what goes a spare way. */
+const LOST_COPIES = 1 / 3
+
 export interface Answer {
   readonly tokens: number[]
   readonly events: AnswerEvent[]
@@ -90,6 +93,8 @@ export interface RoomOptions {
   readonly cacheBudget?: number
   readonly context?: number
   readonly drafter?: RingOptions['drafter']
+  /** All links have a spare way, on which every third message is lost, and send copies. */
+  readonly spares?: boolean
 }
 
 export class FakeRoom {
@@ -104,6 +109,8 @@ export class FakeRoom {
   ended = 0
   #layouts = 0
   #directions: Direction[] = []
+  /** Near ends of spare ways, by `from to`. */
+  readonly #spares = new Map<string, Wire>()
   readonly #options: RoomOptions
   readonly #random: () => number
 
@@ -146,6 +153,29 @@ export class FakeRoom {
     this.#directions.push({ from: b, to: a, messages: [], target: wireA })
     this.device(a).links.connect(b, wireA)
     this.device(b).links.connect(a, wireB)
+    if (!this.#options.spares) return
+    this.#connectSpare(a, b)
+    this.#connectSpare(b, a)
+  }
+
+  /** The near end of a spare way; it hears at once that the other end misses signs. */
+  #connectSpare(from: string, to: string): void {
+    const messages: Uint8Array[] = []
+    const copies = (message: Uint8Array): void => {
+      if (this.#random() >= LOST_COPIES) messages.push(message.slice())
+    }
+    const near = { ...this.#wire(from, to), send: copies }
+    const target = {
+      ...near,
+      onMessage: (message: Uint8Array) => {
+        // Both ways end in the same port: that of the other device.
+        this.#spares.get(`${to} ${from}`)?.onMessage(message)
+      },
+    }
+    this.#spares.set(`${from} ${to}`, near)
+    this.#directions.push({ from, to, messages, target })
+    this.device(from).links.connectSpare(to, near)
+    near.onMessage(Uint8Array.of(0, 0, 1))
   }
 
   /** What is on the way is lost, and both ends notice. */
