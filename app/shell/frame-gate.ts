@@ -4,7 +4,7 @@
  */
 
 /** Least time between two passes, ms. */
-export const LEAST_MS = 50
+export const LEAST_MS = 100
 
 export class FrameGate {
   private waiting = false
