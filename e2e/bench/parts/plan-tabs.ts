@@ -4,6 +4,7 @@ import { compare, figure, type Row } from '../rows.ts'
 import type { RoomOfTabs } from './rooms.ts'
 import {
   inRoom,
+  modelled,
   openBrowsers,
   predicted,
   PROMPT,
@@ -32,6 +33,7 @@ export async function planned(bench: Bench, id: string, deal: string): Promise<R
   const deals = ['equal', deal] as const
   const rates = new Map<string, number[]>(deals.map((name) => [name, []]))
   const errors: number[] = []
+  const modelErrors: number[] = []
   try {
     for (let round = 0; round < bench.rounds; round++) {
       // Who comes first starts the equal ring: each kind in turn.
@@ -46,6 +48,7 @@ export async function planned(bench: Bench, id: string, deal: string): Promise<R
           const lap = await lapOf(room, `${round}. ${PROMPT}`)
           laps.set(name, lap)
           rates.get(name)?.push(1000 / lap.lapMs)
+          modelErrors.push((await modelled(room)) / lap.lapMs - 1)
           const stages = lap.stages.map(({ device, layers, msPerLayer }) => {
             const times = TIMES[order[device] ?? 0] ?? 1
             return `${layers} x ${figure(msPerLayer)} ms at 1/${times} of the speed`
@@ -60,7 +63,8 @@ export async function planned(bench: Bench, id: string, deal: string): Promise<R
   } finally {
     for (const { browser } of browsers) await browser.close()
   }
-  tellError(log, "the plan's lap", errors)
+  tellError(log, "the plan's lap, from the figures of the equal room", errors)
+  tellError(log, 'laps of both rooms, from the figures of the same room', modelErrors)
   const against = 'an equal split, in order of arrival'
   const [theirs = [], ours = []] = rates.values()
   return [compare(id, 'tok/s', against, ours, theirs)]

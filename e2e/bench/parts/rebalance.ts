@@ -58,7 +58,7 @@ export async function rebalance(bench: Bench): Promise<Row[]> {
   } finally {
     for (const { browser } of browsers) await browser.close()
   }
-  tellError(log, 'the lap after the move', errors)
+  tellError(log, 'the lap after the move, from the figures before it', errors)
   const against = 'the same room whose layers stay'
   return [compare('rebalance.tabs', 'tok/s', against, rates.planned, rates.still)]
 }

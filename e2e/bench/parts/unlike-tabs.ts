@@ -1,5 +1,6 @@
 /** Rooms of tabs of different speed, and what the planner's cost model says of their laps. */
 import type { BrowserContext } from '@playwright/test'
+import { ringOf } from '../../../app/devices/stages.ts'
 import type { Bench } from '../bench.ts'
 import { newContext } from '../engines.ts'
 import { median, TRUSTED } from '../rows.ts'
@@ -76,6 +77,20 @@ export async function stagesOf(room: RoomOfTabs): Promise<StageFigures[]> {
 }
 
 /**
+ * The lap by the planner's cost model, from what the tabs tell of it while it runs: their stages,
+ * and half of each link's round trip, ms. NaN before all are measured.
+ */
+export async function modelled(room: RoomOfTabs): Promise<number> {
+  const devices = await room.devices[0]!.page.evaluate(
+    () => window.choir?.view.devices ?? [],
+  )
+  return ringOf({ devices }).ring.reduce(
+    (sum, { device, linkMs }) => sum + (device.stageMs ?? NaN) + (linkMs ?? NaN),
+    0,
+  )
+}
+
+/**
  * The lap of other stages by the planner's cost model, from what was measured before: each
  * device's time for a layer, and a hop. A new starter counts as it measured itself.
  */
@@ -96,14 +111,16 @@ export function predicted(known: Lap, stages: readonly StageFigures[]): number {
   return sum(then.map(time)) + hopMs * stages.length
 }
 
+/** @param what is predicted, and from what. */
 export function tellError(
   log: Bench['log'],
   what: string,
   errors: readonly number[],
 ): void {
   const error = median(errors)
+  const each = errors.map((one) => (100 * one).toFixed(1)).join(', ')
   log(
-    `  ${what}, predicted from the figures before: ${(100 * error).toFixed(1)} % off` +
+    `  ${what}: ${(100 * error).toFixed(1)} % off (${each})` +
       (Math.abs(error) > TRUSTED
         ? '; more than 10 %: the simulation does not count'
         : ''),
