@@ -25,10 +25,11 @@ export async function migrate(bench: Bench): Promise<Row[]> {
   const rows: Row[] = []
   try {
     await room.deal(SPLITS[0])
+    let moves = 0
     for (const { id, words } of CONTEXTS) {
       const pauses: number[] = []
       for (let round = 0; round < bench.rounds; round++) {
-        const split = SPLITS[(pauses.length + 1) % 2] ?? SPLITS[0]
+        const split = SPLITS[++moves % 2] ?? SPLITS[0]
         const answer = room.ask(0, longPrompt(round + 80, words), TOKENS)
         await room.devices[0]!.page.waitForFunction(
           (least) => {
