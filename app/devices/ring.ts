@@ -14,7 +14,10 @@ export interface Arc {
 
 const RADIUS = 42
 
-/** Decorative: what it shows is also written in words. The slot is its middle. */
+/**
+ * Decorative: what it shows is also written in words. The slot is its middle. Arcs jump: while one
+ * grows the page is drawn 60 times a second, and answers wait for that where no GPU draws.
+ */
 @customElement('choir-ring')
 export class ChoirRing extends LitElement {
   @property({ attribute: false }) arcs: readonly Arc[] = []
@@ -45,7 +48,6 @@ export class ChoirRing extends LitElement {
     }
     circle {
       fill: none;
-      transition: stroke-dasharray 0.5s;
     }
     .track {
       stroke: var(--line);
@@ -66,9 +68,6 @@ export class ChoirRing extends LitElement {
       }
     }
     @media (prefers-reduced-motion: reduce) {
-      circle {
-        transition: none;
-      }
       .light.runs {
         animation: none;
         display: none;
