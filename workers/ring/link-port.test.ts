@@ -212,4 +212,25 @@ describe('links', () => {
     expect(told).toEqual(['up b', 'up b', 'frame b 1', 'down b'])
     expect(links.send('b', filled(10, 1), 1)).toBe(false)
   })
+
+  it('a spare way waits for its link, whichever comes first', () => {
+    const clock = new FakeClock()
+    const links = new Links(clock)
+    const [link, next] = [new FakeWire(), new FakeWire()]
+    const [spare, nextSpare, last] = [new FakeWire(), new FakeWire(), new FakeWire()]
+    links.connectSpare('b', spare)
+    links.connect('b', link)
+    // That of the link that comes is here before the link is.
+    links.connectSpare('b', nextSpare)
+    links.connect('b', next)
+    expect([spare.closed, nextSpare.closed]).toEqual([true, false])
+    links.keepAwake(new Set(['b']))
+    clock.move(10)
+    expect([next.sent.length, nextSpare.sent.length]).toEqual([0, 1])
+    links.disconnect('b')
+    expect(nextSpare.closed).toBe(true)
+    links.connectSpare('b', last)
+    links.close()
+    expect(last.closed).toBe(true)
+  })
 })

@@ -127,9 +127,9 @@ export class LinkPort {
     this.#in = new Reassembler(mostFrameBytes)
   }
 
-  /** Another way to the same device, on which messages may get lost. */
-  addSpare(wire: Wire): void {
-    this.#spare?.close()
+  /** Another way to the same device, on which messages may get lost; false: there is one. */
+  addSpare(wire: Wire): boolean {
+    if (this.#spare) return false
     this.#spare = new SpareWay(wire, {
       now: () => this.#options.now(),
       onCopy: (slice) => {
@@ -137,6 +137,7 @@ export class LinkPort {
         if (frame) this.#options.onFrame(frame)
       },
     })
+    return true
   }
 
   /** Frames of one lane keep their order. */

@@ -45,9 +45,10 @@ export class Links {
 
   /** A second way to that device, on which messages may get lost. */
   connectSpare(device: string, wire: Wire): void {
-    const port = this.#ports.get(device)
-    if (port) port.addSpare(wire)
-    else this.#early.set(device, wire)
+    // A link that has one already is about to be replaced by the one to which this belongs.
+    if (this.#ports.get(device)?.addSpare(wire)) return
+    this.#early.get(device)?.close()
+    this.#early.set(device, wire)
   }
 
   disconnect(device: string): void {
