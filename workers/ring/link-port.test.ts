@@ -3,31 +3,7 @@ import { BULK_LANE, channelWire, LinkPort, portWire, type Wire } from './link-po
 import { Links } from './links.ts'
 import { Reassembler } from './slices.ts'
 import { FakeClock } from './testing/fake-room.ts'
-
-class FakeWire implements Wire {
-  readonly sent: Uint8Array[] = []
-  room = Infinity
-  quiet = true
-  closed = false
-  throwing = false
-  onReady = () => undefined
-  onMessage: (message: Uint8Array) => void = () => undefined
-  onClosed = () => undefined
-  ready(): boolean {
-    return this.room > 0
-  }
-  idle(): boolean {
-    return this.quiet
-  }
-  send(message: Uint8Array): void {
-    if (this.throwing) throw new Error('closed')
-    this.room--
-    this.sent.push(message)
-  }
-  close(): void {
-    this.closed = true
-  }
-}
+import { FakeWire } from './testing/fake-wire.ts'
 
 function port(wire: Wire) {
   const frames: Uint8Array[] = []

@@ -186,8 +186,9 @@ export class LinkPort {
         this.#sentAt = this.#options.now()
         this.#try(slice.value)
         // Behind others a copy could overtake them.
-        if (this.#lanes.size === 0 && queue.length === 1 && this.#spare?.lossy)
-          if (isWhole(slice.value)) this.#spare.copy(slice.value)
+        const isNext = this.#lanes.size === 0 && queue.length === 1
+        if (isNext && this.#spare?.lossy && isWhole(slice.value))
+          this.#spare.copy(slice.value)
       } else queue.shift()
       if (queue.length > 0) this.#lanes.set(lane, queue)
     }

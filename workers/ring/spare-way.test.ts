@@ -1,33 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { LinkPort, type Wire } from './link-port.ts'
+import { FakeWire } from './testing/fake-wire.ts'
 
-/** One direction of a way. What is lost never arrives. */
-class Way implements Wire {
-  readonly sent: Uint8Array[] = []
-  other: Way | null = null
-  open = true
-  closed = false
-  lost = false
-  onReady = () => undefined
-  onMessage: (message: Uint8Array) => void = () => undefined
-  onClosed = () => undefined
-  ready(): boolean {
-    return this.open
-  }
-  idle(): boolean {
-    return true
-  }
-  send(message: Uint8Array): void {
-    this.sent.push(message)
-    if (!this.lost) this.other?.onMessage(message.slice())
-  }
-  close(): void {
-    this.closed = true
-  }
-}
-
-function ways(): [Way, Way] {
-  const [near, far] = [new Way(), new Way()]
+function ways(): [FakeWire, FakeWire] {
+  const [near, far] = [new FakeWire(), new FakeWire()]
   near.other = far
   far.other = near
   return [near, far]
@@ -114,10 +90,10 @@ describe('the spare way', () => {
     misses()
     const before = spare.sent.length
     near.send(filled(10_000, 2), 1)
-    main.open = false
+    main.room = 0
     near.send(filled(50, 3), 1)
     near.send(filled(50, 4), 2)
-    main.open = true
+    main.room = Infinity
     main.onReady()
     expect(spare.sent).toHaveLength(before)
   })
@@ -150,7 +126,7 @@ describe('the spare way', () => {
 
   it('is not needed: signs go the other way where it is shut', () => {
     const { near, main, spare, sign } = pair()
-    spare.open = false
+    spare.room = 0
     sign()
     expect(main.sent).toHaveLength(1)
     near.close()

@@ -48,9 +48,9 @@ export async function aggregate(bench: Bench): Promise<Row[]> {
     await alone.work(1, PAST, 500)
     for (let round = 0; round < bench.rounds; round++) {
       const single = await room.lapsOf(`${round}. ${PROMPT}`, TOKENS)
-      const { laps, decodeMs } = timingOf(single.stats)
-      one.push((laps / decodeMs) * 1000)
-      hops.push((decodeMs - single.stepsMs) / laps / 2)
+      const timing = timingOf(single.stats)
+      one.push(lapRate(timing))
+      hops.push((timing.decodeMs - single.stepsMs) / timing.laps / 2)
       const pair = await together(room, round)
       both.push(pair)
       const halves = await alone.work(1, PAST, LONE_MS)
@@ -164,13 +164,15 @@ async function together(room: RoomOfTabs, round: number): Promise<Together> {
   const laps = timings.reduce((sum, timing) => sum + timing.laps, 0)
   const decodeMs = mean(timings.map((timing) => timing.decodeMs))
   return {
-    rate: timings.reduce(
-      (sum, timing) => sum + (timing.laps / timing.decodeMs) * 1000,
-      0,
-    ),
+    rate: timings.reduce((sum, timing) => sum + lapRate(timing), 0),
     stageMs: stepsMs.map((ms) => ms / laps),
     busy: stepsMs.map((ms) => ms / decodeMs),
   }
+}
+
+/** Laps a second: tokens a second where none of them was guessed. */
+function lapRate({ laps, decodeMs }: ReturnType<typeof timingOf>): number {
+  return (laps / decodeMs) * 1000
 }
 
 const TABS = [1, 2]

@@ -109,8 +109,6 @@ export class FakeRoom {
   ended = 0
   #layouts = 0
   #directions: Direction[] = []
-  /** Near ends of spare ways, by `from to`. */
-  readonly #spares = new Map<string, Wire>()
   readonly #options: RoomOptions
   readonly #random: () => number
 
@@ -153,29 +151,25 @@ export class FakeRoom {
     this.#directions.push({ from: b, to: a, messages: [], target: wireA })
     this.device(a).links.connect(b, wireA)
     this.device(b).links.connect(a, wireB)
-    if (!this.#options.spares) return
-    this.#connectSpare(a, b)
-    this.#connectSpare(b, a)
+    if (this.#options.spares) this.#connectSpares(a, b)
   }
 
-  /** The near end of a spare way; it hears at once that the other end misses signs. */
-  #connectSpare(from: string, to: string): void {
-    const messages: Uint8Array[] = []
-    const copies = (message: Uint8Array): void => {
+  /** Both ends hear at once that the other one misses signs. */
+  #connectSpares(a: string, b: string): void {
+    const [toB, toA]: [Uint8Array[], Uint8Array[]] = [[], []]
+    const [spareA, spareB] = [this.#lossyWire(a, b, toB), this.#lossyWire(b, a, toA)]
+    this.#directions.push({ from: a, to: b, messages: toB, target: spareB })
+    this.#directions.push({ from: b, to: a, messages: toA, target: spareA })
+    this.device(a).links.connectSpare(b, spareA)
+    this.device(b).links.connectSpare(a, spareB)
+    for (const spare of [spareA, spareB]) spare.onMessage(Uint8Array.of(0, 0, 1))
+  }
+
+  #lossyWire(from: string, to: string, messages: Uint8Array[]): Wire {
+    const send = (message: Uint8Array): void => {
       if (this.#random() >= LOST_COPIES) messages.push(message.slice())
     }
-    const near = { ...this.#wire(from, to), send: copies }
-    const target = {
-      ...near,
-      onMessage: (message: Uint8Array) => {
-        // Both ways end in the same port: that of the other device.
-        this.#spares.get(`${to} ${from}`)?.onMessage(message)
-      },
-    }
-    this.#spares.set(`${from} ${to}`, near)
-    this.#directions.push({ from, to, messages, target })
-    this.device(from).links.connectSpare(to, near)
-    near.onMessage(Uint8Array.of(0, 0, 1))
+    return { ...this.#wire(from, to), send }
   }
 
   /** What is on the way is lost, and both ends notice. */
