@@ -232,7 +232,7 @@ test('a move after which tokens do not come sooner is taken back', () => {
   expect(desk.state.notes.at(-1)?.text).toMatch(/: tokens had not come sooner\.$/)
 })
 
-test('a plan whose devices turn out slow while they prepare it is dropped', () => {
+test('a plan whose devices turn out slow while they prepare it gives way to the one before', () => {
   const desk = new Desk()
   desk.add('b')
   desk.run()
@@ -243,9 +243,14 @@ test('a plan whose devices turn out slow while they prepare it is dropped', () =
   expect(desk.step()).toMatchObject({ kind: 'plan' })
   desk.prepare()
   desk.tell('b', { msPerLayer: 2 })
-  expect(desk.step()).toMatchObject({ kind: 'drop' })
-  expect(desk.state.next).toBeNull()
-  expect(desk.state.active?.stages[0]).toMatchObject({ from: 0, to: 4 })
+  const { stages, epoch } = desk.state.active!
+  expect(desk.step()).toMatchObject({ kind: 'plan', stages })
+  // A new one: who gave its layers up for the other has to serve them again, and all to know.
+  expect(desk.state.next?.epoch.number).toBe(epoch.number + 2)
+  desk.prepare()
+  expect(desk.run()).toEqual(['activate'])
+  expect(desk.state.active?.stages).toEqual(stages)
+  expect(desk.state.notes).toHaveLength(1)
 })
 
 test('a failure is benched with its reason; saying otherwise brings the device back', () => {

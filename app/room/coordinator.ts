@@ -197,10 +197,17 @@ function activate(
       memory,
     )
     if (dealt.kind === 'thinking') return { event: null, memory }
+    // Who had no room for both has given up what it ran: all prepare that anew.
     if (!still && dealt.kind === 'plan')
       return {
-        event: { kind: 'drop', leftOut: dealt.leftOut },
-        memory: { ...memory, wanted, balance: { ...balance, trial: null } },
+        event: { kind: 'plan', stages: active.stages, leftOut: dealt.leftOut },
+        memory: {
+          ...memory,
+          wanted,
+          balance: { ...balance, trial: null },
+          why: null,
+          firm: true,
+        },
       }
   }
   const text = moveNote(active?.stages ?? [], next.stages, why, nameIn(situation))

@@ -41,6 +41,8 @@ export type Known =
       readonly nowMs: number | null
       /** Time that answers lose while layers move from where they are now, ms. */
       readonly moveMs: number
+      /** A device has no room for both, so answers stop until it has loaded. */
+      readonly stops?: boolean
       /** What the stages of `now` should hold beside their spans; none: nothing. */
       readonly holds?: readonly (readonly number[])[]
       /** Somebody wants it so: it is no matter of speed. */

@@ -70,6 +70,7 @@ function tune(
       proposalMs: dealt.ms,
       lapMs: lap && sameEpoch(lap.epoch, serving.epoch) ? lap.ms : null,
       moveMs: dealt.moveMs,
+      stops: dealt.stops ?? false,
       working: runningIn(situation) > 0,
     },
     memory.balance,

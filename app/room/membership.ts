@@ -96,8 +96,6 @@ export type RoomEvent =
       readonly epoch: Epoch
       readonly holds: readonly (readonly number[])[]
     }
-  /** The plan that is being prepared is not wanted any more. */
-  | { readonly kind: 'drop'; readonly leftOut: readonly LeftOut[] }
   | { readonly kind: 'short'; readonly missingBytes: number | null }
   | { readonly kind: 'bench'; readonly device: string; readonly reason: string }
   | { readonly kind: 'unbench'; readonly device: string }
@@ -185,8 +183,6 @@ function apply(state: RoomState, event: RoomEvent): RoomState {
       }
     case 'hold':
       return hold(state, event.epoch, event.holds)
-    case 'drop':
-      return state.next ? { ...state, next: null, leftOut: event.leftOut } : state
     case 'short':
       if (state.missingBytes === event.missingBytes) return state
       return { ...state, missingBytes: event.missingBytes }

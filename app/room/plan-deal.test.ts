@@ -205,6 +205,27 @@ describe('the shipped model', () => {
     expect(cost([10, 11, 12, 13])).toBeLessThan(cost([]))
   })
 
+  test('layers that do not fit beside what a phone runs stop answers, and cost more', () => {
+    const now = [
+      { device: 'd1', from: 0, to: 14 },
+      { device: 'd2', from: 14, to: 30 },
+    ]
+    const move = (share: number) => {
+      const lent = {
+        memoryBudget: Math.ceil(share * MODEL_BYTES),
+        mode: 'packed' as const,
+      }
+      const slow = device(1, { msPerLayer: 6, msStarter: 36, ...lent })
+      const dealt = planDeal(manifest, [slow, device(2, lent)], now, 'lap')
+      if (dealt.kind !== 'plan') throw new Error('short')
+      expect(dealt.stages[0]?.device).toBe('d2')
+      return dealt
+    }
+    expect(move(2).stops).toBe(false)
+    expect(move(0.95).stops).toBe(true)
+    expect(move(0.95).moveMs).toBeGreaterThan(3 * move(2).moveMs)
+  })
+
   test('one answer prefers fast phones, several share the work', () => {
     const two = [device(1), device(2, { msPerLayer: 6, msStarter: 36 })]
     const layers = (load: 'lap' | 'stage') => {

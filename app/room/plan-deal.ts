@@ -2,7 +2,6 @@
 import { modelCosts, type ModelCosts } from '../../model-split/plan/costs.ts'
 import { weightBytes } from '../../model-split/plan/memory.ts'
 import { planLayers } from '../../model-split/plan/plan.ts'
-import { movesBetween } from '../../model-split/plan/rebalance.ts'
 import { LEAST_ROWS, PLANNED_ROWS } from '../../model-split/plan/reserve.ts'
 import type { ModeSpeed, PlanDevice, Stage } from '../../model-split/plan/types.ts'
 import type { Manifest } from '../../model-split/manifest.ts'
@@ -99,7 +98,7 @@ function dealWith(
         leftOut,
         ms: valueMs,
         nowMs: currentMs,
-        moveMs: moveMs(costs, current ?? [], stages, sorted),
+        ...moveTo(costs, current ?? [], stages, sorted),
         ...(current && { holds: overlapsOf(manifest, sorted, current) }),
       }
     }
@@ -160,21 +159,43 @@ function linksOf(devices: readonly DealDevice[]): {
   }
 }
 
-/** Weights come in the background, where answers suffer a little; then a lap is lost. */
-function moveMs(
+/**
+ * Weights come in the background, where answers suffer a little; then a lap is lost. A device
+ * without room for both plans gives up what it runs, and answers stop until it has loaded.
+ */
+function moveTo(
   costs: ModelCosts,
   now: readonly RingStage[],
   stages: readonly Stage[],
   devices: readonly DealDevice[],
-): number {
-  const bytes = movesBetween(now, stages).reduce((sum, { from, to, taker }) => {
-    const held = devices.find(({ device }) => device === taker)?.holds ?? []
-    for (let layer = from; layer < to; layer++)
-      if (!held.includes(layer))
-        sum += weightBytes(costs, 'packed', layer, layer + 1, false)
-    return sum
-  }, 0)
-  return PAUSE_MS + (bytes / GUESS_BANDWIDTH) * BACKGROUND
+): { readonly moveMs: number; readonly stops: boolean } {
+  let bytes = 0
+  let stops = false
+  for (const [index, { device, from, to }] of stages.entries()) {
+    const {
+      mode,
+      memoryBudget = 0,
+      holds = [],
+    } = devices.find((d) => d.device === device) ?? {}
+    const place = now.findIndex((stage) => stage.device === device)
+    const had = now[place]
+    const resident = (...span: [from: number, to: number, starter: boolean]): number =>
+      weightBytes(costs, mode ?? 'packed', ...span)
+    // Embedding and head of a new starter.
+    let added =
+      index === 0 && place > 0 ? resident(0, 1, true) - resident(0, 1, false) : 0
+    for (let layer = from; layer < to; layer++) {
+      if (holds.includes(layer) || (had && layer >= had.from && layer < had.to)) continue
+      bytes += weightBytes(costs, 'packed', layer, layer + 1, false)
+      added += resident(layer, layer + 1, false)
+    }
+    const own = had ? resident(had.from, had.to, place === 0) : 0
+    if (own > 0 && added > 0 && own + added > memoryBudget) stops = true
+  }
+  return {
+    moveMs: PAUSE_MS + (bytes / GUESS_BANDWIDTH) * (stops ? 1 : BACKGROUND),
+    stops,
+  }
 }
 
 /** Figures that wander a little do not make a new question of it. */

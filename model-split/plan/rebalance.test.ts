@@ -3,7 +3,14 @@ import { describe, expect, it } from 'vitest'
 import { costsOf } from './costs.ts'
 import { evaluatePlan } from './evaluate.ts'
 import { planLayers } from './plan.ts'
-import { activated, CALM, movesBetween, rebalance, type Verdict } from './rebalance.ts'
+import {
+  activated,
+  CALM,
+  movesBetween,
+  rebalance,
+  type Seen,
+  type Verdict,
+} from './rebalance.ts'
 import { seeded } from './testing/rooms.ts'
 import type { PlanDevice, Stage } from './types.ts'
 
@@ -76,6 +83,7 @@ function play(truth: Truth, seconds: number, noise: number, seed = 1) {
         proposalMs: plan.valueMs,
         lapMs: lapNow(now) * (1 + noise * (2 * random() - 1)),
         moveMs: 300,
+        stops: false,
         working: true,
       },
       balance,
@@ -158,14 +166,19 @@ describe('the rebalancer', () => {
       currentMs: 12,
       proposalMs: 8,
       lapMs: null,
+      stops: false,
       working: true,
     }
-    const after = (moveMs: number) => {
-      const first = rebalance({ ...base, moveMs }, CALM)
-      return rebalance({ ...base, moveMs, now: 61_000 }, first.balance).verdict.kind
+    const after = (change: Partial<Seen>) => {
+      const seen = { ...base, moveMs: 700, ...change }
+      const first = rebalance(seen, CALM)
+      return rebalance({ ...seen, now: 61_000 }, first.balance).verdict.kind
     }
-    expect(after(700)).toBe('move')
-    expect(after(900)).toBe('stay')
+    expect(after({})).toBe('move')
+    expect(after({ moveMs: 900 })).toBe('stay')
+    // Answers would stop while the layers load: that waits until nobody asks.
+    expect(after({ stops: true })).toBe('stay')
+    expect(after({ stops: true, working: false })).toBe('move')
   })
 })
 

@@ -34,6 +34,8 @@ export interface Seen {
   readonly lapMs: number | null
   /** Time that answers lose while layers move. */
   readonly moveMs: number
+  /** A device has no room for both plans, so answers stop until it has loaded. */
+  readonly stops: boolean
   /** Whether answers run. */
   readonly working: boolean
 }
@@ -93,8 +95,8 @@ export function rebalance(
     moves === 0 ? 0 : COOLDOWN_MS * 2 ** Math.min(moves - 1, MOST_DOUBLINGS)
   const since = balance.since ?? now
   const pays = (seen.currentMs - seen.proposalMs) * PAYS_WITHIN > seen.moveMs
-  if (now - balance.movedAt < cooldown || now - since < CONFIRM_MS || !pays)
-    return stay({ since })
+  const isEarly = now - balance.movedAt < cooldown || now - since < CONFIRM_MS
+  if (isEarly || !pays || (seen.stops && seen.working)) return stay({ since })
   const trial: Trial = {
     from: seen.current,
     to: proposal,
