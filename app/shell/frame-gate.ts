@@ -1,34 +1,49 @@
 /**
  * Passes on many changes as one per painted frame, and no more often than people can follow:
- * painting takes time from the engine. Hidden pages get them by a timer.
+ * painting takes time from the engine, so where it takes long it is done less often. Hidden
+ * pages get changes by a timer.
  */
 
 /** Least time between two passes, ms. */
 export const LEAST_MS = 100
+/** A pass is not put off for longer, however long painting takes, ms. */
+export const MOST_MS = 250
+/** Painting takes one part in so many of the page's time. */
+const PARTS = 20
+/** A frame that has not come by then does not come, ms. */
+const HIDDEN_MS = 100
 
 export class FrameGate {
   private waiting = false
   private last = -Infinity
+  private rest = LEAST_MS
 
   constructor(private readonly pass: () => void) {}
 
   open(): void {
     if (this.waiting) return
     this.waiting = true
-    const rest = this.last + LEAST_MS - performance.now()
-    if (rest > 0) setTimeout(() => this.soon(), rest)
+    const left = this.last + this.rest - performance.now()
+    if (left > 0) setTimeout(() => this.soon(), left)
     else this.soon()
   }
 
   private soon(): void {
     const go = (): void => {
-      if (!this.waiting) return
+      cancelAnimationFrame(frame)
+      clearTimeout(timer)
       this.waiting = false
       this.last = performance.now()
       this.pass()
+      // Once the page has painted.
+      setTimeout(() => this.painted(performance.now() - this.last))
     }
     // Whichever comes first: frames stop when the page is hidden.
-    requestAnimationFrame(go)
-    setTimeout(go, 100)
+    const frame = requestAnimationFrame(go)
+    const timer = setTimeout(go, HIDDEN_MS)
+  }
+
+  private painted(ms: number): void {
+    this.rest = Math.min(MOST_MS, Math.max(LEAST_MS, PARTS * ms))
   }
 }
