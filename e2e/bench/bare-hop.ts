@@ -12,8 +12,12 @@ const BYTES = 2350
 /** Both ends compute in turns, as two stages do. */
 const WORK_MS = 15
 
-/** Median of half of the way there and back, ms. */
-export async function bareHop(browser: Browser): Promise<number> {
+/** Median of half of the way of messages of so many bytes there and back, ms. */
+export async function bareHop(
+  browser: Browser,
+  bytes = BYTES,
+  messages = MESSAGES,
+): Promise<number> {
   const bare = await buildPage('bench/bare')
   const server = await servePeers({ bare })
   const pages = [await newPage(browser), await newPage(browser)] as const
@@ -29,8 +33,8 @@ export async function bareHop(browser: Browser): Promise<number> {
     await a.evaluate((sdp) => window.bare.accept(sdp), answer)
     await b.evaluate((ms) => window.bare.echo(ms), WORK_MS)
     const times = await a.evaluate((args) => window.bare.times(...args), [
-      MESSAGES,
-      BYTES,
+      messages,
+      bytes,
       WORK_MS,
     ] as const)
     return median(times) / 2

@@ -7,6 +7,7 @@ import {
 import { spansOf } from '../../../workers/ring/types.ts'
 import type { Span } from '../../../model-split/span.ts'
 import { CHUNK_ROWS } from '../../../workers/ring/starter.ts'
+import { bareHop } from '../bare-hop.ts'
 import type { Bench } from '../bench.ts'
 import { prefillRate, timingOf } from '../engines.ts'
 import type { HalfRun } from '../half/half.worker.ts'
@@ -44,8 +45,9 @@ export async function aggregate(bench: Bench): Promise<Row[]> {
   const runs: HalfRun[][] = []
   const hops: number[] = []
   try {
-    await room.ask(0, 'Hello', 3)
-    await alone.work(1, PAST, 500)
+    // The browser compiles what runs often while it runs.
+    await together(room, -1)
+    await alone.work(1, PAST, LONE_MS)
     for (let round = 0; round < bench.rounds; round++) {
       const single = await room.lapsOf(`${round}. ${PROMPT}`, TOKENS)
       const timing = timingOf(single.stats)
@@ -176,13 +178,16 @@ function lapRate({ laps, decodeMs }: ReturnType<typeof timingOf>): number {
 }
 
 const TABS = [1, 2]
-/** A chunk's way to the next stage, about. */
-const LINK_MS = 3
+/** Hidden states of a row, and of a chunk. */
+const ROW_BYTES = 2350
+const CHUNK_BYTES = CHUNK_ROWS * ROW_BYTES
+const CHUNKS = 40
 
 export async function stages(bench: Bench): Promise<Row[]> {
   const { browser, app, log } = bench
   const rooms: RoomOfTabs[] = []
   const rates: number[][] = TABS.map(() => [])
+  const rowMs: number[] = []
   try {
     for (const tabs of TABS) rooms.push(await openRoom(browser, app.origin, tabs))
     for (const room of rooms) await room.ask(0, 'Hello', 3)
@@ -192,6 +197,7 @@ export async function stages(bench: Bench): Promise<Row[]> {
         const timing = timingOf(await room.ask(0, longPrompt(round), 2))
         tokens = timing.promptTokens
         rates[i]?.push(prefillRate(timing))
+        if (room === rooms[1]) rowMs.push(mean(await room.prefillMs()))
         log(
           `  round ${round + 1}: ${tokens} tokens, ${i + 1} tabs ${figure(prefillRate(timing))} tok/s`,
         )
@@ -203,14 +209,17 @@ export async function stages(bench: Bench): Promise<Row[]> {
     ]
     const [, pair] = rooms
     if (!pair) return rows
-    const { row, layerRowMs } = await machine(bench, pair)
-    rows.push(row, ...(await turns(bench, pair)))
+    rows.push(await machine(bench, pair), ...(await turns(bench, pair)))
+    const layerRowMs = median(rowMs)
+    const latencyMs = await bareHop(browser)
+    const chunkMs = (await bareHop(browser, CHUNK_BYTES, CHUNKS)) - latencyMs
     const simulate = (count: number): number => {
-      const rowMs = (LAYERS / count) * layerRowMs
-      const stage: SimulatedStage = { decodeMs: rowMs, prefillMs: rowMs }
+      const stageMs = (LAYERS / count) * layerRowMs
+      const stage: SimulatedStage = { decodeMs: stageMs, prefillMs: stageMs }
+      const link = { latencyMs, rowMs: Math.max(0, chunkMs) / CHUNK_ROWS }
       const ring = {
         stages: new Array<SimulatedStage>(count).fill(stage),
-        links: new Array(count).fill({ latencyMs: LINK_MS, rowMs: 0 }),
+        links: new Array<typeof link>(count).fill(link),
         headMs: 0,
       }
       const { tokensAt } = simulateRing(
@@ -222,8 +231,8 @@ export async function stages(bench: Bench): Promise<Row[]> {
     }
     const error = simulate(2) / median(two) - 1
     log(
-      `  measured with both at work: ${figure(1000 * layerRowMs)} µs a row and layer; ` +
-        `simulated 2 tabs ${figure(simulate(2))} tok/s, ${(100 * error).toFixed(1)} % off`,
+      `  measured with both at work: ${figure(1000 * layerRowMs)} µs a row and layer, a chunk's ` +
+        `way ${figure(latencyMs + chunkMs)} ms; simulated 2 tabs ${figure(simulate(2))} tok/s, ${(100 * error).toFixed(1)} % off`,
     )
     if (Math.abs(error) > TRUSTED)
       log('  skipped: stages.sim.3 (the simulation is more than 10 % off)')
@@ -243,10 +252,7 @@ export async function stages(bench: Bench): Promise<Row[]> {
  * What this computer gains where two tabs compute at once: each its part of the room's layers,
  * for itself. No room of two tabs can gain more.
  */
-async function machine(
-  { browser, log }: Bench,
-  room: RoomOfTabs,
-): Promise<{ row: Row; layerRowMs: number }> {
+async function machine({ browser, log }: Bench, room: RoomOfTabs): Promise<Row> {
   const parts = await spansOfRoom(room)
   const alone = await loneStages(
     browser,
@@ -264,9 +270,7 @@ async function machine(
     const against = 'the same two stages, one after the other'
     const ratio = all / Math.max(...atOnce)
     const id = 'stages.machine'
-    const row: Row = { id, value, unit: 'tok/s', against, ratio, rounds: 1 }
-    const sum = atOnce.reduce((total, ms) => total + ms, 0)
-    return { row, layerRowMs: sum / LAYERS / CHUNK_ROWS }
+    return { id, value, unit: 'tok/s', against, ratio, rounds: 1 }
   } finally {
     await alone.close()
   }

@@ -35,6 +35,8 @@ export interface RoomOfTabs {
   stepsOf<T>(work: () => Promise<T>): Promise<{ result: T; stepsMs: readonly number[] }>
   /** An answer, and what all stages computed for its laps, ms. */
   lapsOf(prompt: string, tokens: number): Promise<{ stats: AnswerStats; stepsMs: number }>
+  /** By device: time of one row of a prompt in one layer, in its newest chunks, ms. */
+  prefillMs(): Promise<readonly number[]>
   /** In a room that is dealt by hand: layers by device, in the order of joining, are wanted. */
   tell(layers: readonly number[]): Promise<void>
   /** As `tell`, and waits until they have moved. */
@@ -143,6 +145,11 @@ export async function joinRoom(
     async lapsOf(prompt, tokens) {
       const { result: stats, stepsMs } = await stepsOf(() => ask(0, prompt, tokens))
       return { stats, stepsMs: stepsMs.reduce((sum, ms) => sum + ms, 0) }
+    },
+    async prefillMs() {
+      await stepsMs()
+      const own = () => window.choir?.stats?.msPerLayerPrefill ?? NaN
+      return Promise.all(devices.map(({ page }) => page.evaluate(own)))
     },
     async deal(layers) {
       await tell(layers)
