@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { planLayers } from './plan.ts'
 import { ringOf, simulateRing } from './simulate.ts'
 import type { SimulatedRing } from './simulate.ts'
-import { randomCase } from './testing/rooms.ts'
+import { randomCase, seeded } from './testing/rooms.ts'
 
 const ring: SimulatedRing = {
   stages: [
@@ -43,6 +43,25 @@ describe('simulateRing', () => {
     expect(tokens.slice(4).map((at, i) => at - tokens[i + 3]!)).toEqual(
       tokens.slice(4).map(() => 50),
     )
+  })
+
+  it('draws steps around their mean, for which a full ring waits', () => {
+    const stage = { decodeMs: 20, spreadMs: 6, prefillMs: 20 }
+    const link = { latencyMs: 0, rowMs: 0 }
+    const drawn = { stages: [stage, stage], links: [link, link], headMs: 0 }
+    const rate = (sequences: number, random?: () => number) =>
+      simulateRing(
+        drawn,
+        Array.from({ length: sequences }, () => ({ promptTokens: 1, newTokens: 4000 })),
+        32,
+        random,
+      ).steadyTokensPerSecond
+    expect(rate(1, seeded(1)) / rate(1)).toBeCloseTo(1, 1)
+    // The mean of the longer one of two normal times is 1/√π deviations above theirs.
+    const waiting = 20 / (20 + 6 / Math.sqrt(Math.PI))
+    expect(rate(2, seeded(1)) / rate(2)).toBeCloseTo(waiting, 1)
+    expect(rate(2, seeded(1))).toBe(rate(2, seeded(1)))
+    expect(rate(2)).toBeCloseTo(50)
   })
 
   it('works on one device', () => {

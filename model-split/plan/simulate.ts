@@ -1,6 +1,7 @@
 /**
  * A ring in simulated time: stages and links serve frames first come, first served. Driven by
- * measured times alone; the same input gives the same figures.
+ * measured times alone; the same input gives the same figures. Steps may be drawn around their
+ * mean: in a full ring each stage waits for the slower ones, which means alone do not show.
  */
 import { batchSize } from './batch-size.ts'
 import type { ModelCosts } from './costs.ts'
@@ -10,6 +11,8 @@ import type { PlanDevice, PlanLinks, PlanOptions, Stage } from './types.ts'
 export interface SimulatedStage {
   /** One token through the stage's layers; on the starter with the embedding. */
   readonly decodeMs: number
+  /** Standard deviation of that, where steps are drawn. */
+  readonly spreadMs?: number
   /** The same for one row of a prompt. */
   readonly prefillMs: number
 }
@@ -27,6 +30,7 @@ export interface SimulatedRing {
   readonly links: readonly SimulatedLink[]
   /** Head and sampling, on the starter. */
   readonly headMs: number
+  readonly headSpreadMs?: number
   /**
    * Share of a token's time that a further one in its batch takes; absent: tokens of several
    * sequences do not run as one.
@@ -69,13 +73,19 @@ interface Frame {
  * Runs the sequences to their end. Prompts enter in chunks of at most `chunkRows` rows; other
  * frames may pass between two chunks. A frame that comes back is sampled and goes on its next
  * lap in one go.
+ * @param random numbers in [0, 1) by which decoding steps are drawn; absent: all take their mean.
  */
 export function simulateRing(
   ring: SimulatedRing,
   sequences: readonly SimulatedSequence[],
   chunkRows = 32,
+  random?: () => number,
 ): Simulation {
-  const { stages, links, headMs, batchShare } = ring
+  const { stages, links, headMs, headSpreadMs, batchShare } = ring
+  const drawn = (mean: number, spread = 0): number =>
+    random ? around(mean, spread, random) : mean
+  const step = ({ decodeMs, spreadMs }: SimulatedStage): number =>
+    drawn(decodeMs, spreadMs)
   const events = new EventQueue()
   const waiting: Frame[][] = stages.map(() => [])
   const working = stages.map(() => false)
@@ -109,11 +119,12 @@ export function simulateRing(
     if (!first.closing) {
       const ms = first.prefill
         ? first.rows * stage.prefillMs
-        : together(stage.decodeMs, frames)
+        : together(step(stage), frames)
       finish(now, i, frames, now + ms)
       return
     }
-    const sampled = now + (first.samples ? together(headMs, frames) : 0)
+    const sampled =
+      now + (first.samples ? together(drawn(headMs, headSpreadMs), frames) : 0)
     const more: Frame[] = []
     for (const frame of frames) {
       const tokens = tokensAt[frame.sequence] ?? []
@@ -122,7 +133,7 @@ export function simulateRing(
       if (tokens.length < (sequences[frame.sequence]?.newTokens ?? 0))
         more.push({ ...frame, rows: 1, prefill: false, closing: false })
     }
-    finish(now, i, more, sampled + together(stage.decodeMs, more))
+    finish(now, i, more, sampled + together(step(stage), more))
   }
   const finish = (
     now: number,
@@ -183,6 +194,14 @@ export function simulateRing(
     steadyTokensPerSecond: steadyRate(tokensAt),
     busy: worked.map((ms) => (end > 0 ? ms / end : 0)),
   }
+}
+
+/** A time of this mean and standard deviation, ms: lognormal, so never below zero. */
+function around(mean: number, spread: number, random: () => number): number {
+  if (spread === 0 || mean === 0) return mean
+  const variance = Math.log(1 + (spread / mean) ** 2)
+  const normal = Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random())
+  return mean * Math.exp(normal * Math.sqrt(variance) - variance / 2)
 }
 
 function steadyRate(tokensAt: readonly (readonly number[])[]): number {

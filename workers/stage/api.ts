@@ -1,6 +1,7 @@
 /** The stage worker as the page sees it, over comlink. Never exposed to a peer. */
 import type { Manifest } from '../../model-split/manifest.ts'
 import type { AnswerEvent, Ask, Epoch, RingPlan } from '../ring/types.ts'
+import type { StepSums } from './speed.ts'
 import type { EngineKind, LoadProgress, WeightMode } from './types.ts'
 
 export interface OpenOptions {
@@ -49,8 +50,8 @@ export interface StageStats {
   readonly holds: readonly number[]
   /** Sequences with a cache here. */
   readonly sequences: number
-  /** Time of all decoding steps since the weights were loaded, ms. */
-  readonly stepsMs: number
+  /** All decoding steps since the weights were loaded, by span. */
+  readonly steps: readonly StepSums[]
   /** Median of the newest laps, ms; on the starter only. */
   readonly lapMs: number | null
   /** In one sentence, once: another engine took over while the stage served; else null. */

@@ -65,7 +65,11 @@ it('adds up what a starter does besides its layers', () => {
   expect(starter.msPerLayer).toBeCloseTo(4)
   expect(starter.msStarter).toBeCloseTo(504)
   starter.add(0, 64, 1000)
-  expect(starter.stepsMs).toBe(508)
+  starter.add(0, 1, 6)
+  expect(starter.steps).toEqual([
+    { count: 2, ms: 14, squareMs: 100 },
+    { count: 1, ms: 500, squareMs: 250_000 },
+  ])
 })
 
 it('knows nothing of what another engine did before it', () => {

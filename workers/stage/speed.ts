@@ -17,9 +17,15 @@ const MOST_STEP_ROWS = 12
 /** Chunks of fewer rows say little of long prompts. */
 const LEAST_CHUNK_ROWS = 16
 
+/** Sums over decoding steps: of their times, ms, and of these squared, ms². */
+export interface StepSums {
+  readonly count: number
+  readonly ms: number
+  readonly squareMs: number
+}
+
 export class Speed {
   readonly #spans: readonly SpanRuns[]
-  #stepsMs = 0
 
   constructor(manifest: Manifest, spans: readonly Span[]) {
     this.#spans = spans.map((span) => ({
@@ -27,6 +33,7 @@ export class Speed {
       share: layersShare(manifest, span),
       steps: [],
       chunks: [],
+      all: { count: 0, ms: 0, squareMs: 0 },
     }))
   }
 
@@ -51,9 +58,9 @@ export class Speed {
     return sum
   }
 
-  /** Time of all decoding steps together, embedding and head included, ms. */
-  get stepsMs(): number {
-    return this.#stepsMs
+  /** All decoding steps so far, by span; embedding and head are in them. */
+  get steps(): readonly StepSums[] {
+    return this.#spans.map(({ all }) => ({ ...all }))
   }
 
   /** From now on another engine runs. */
@@ -69,7 +76,9 @@ export class Speed {
     const runs = this.#spans[span]
     if (!runs) return
     if (rows <= MOST_STEP_ROWS) {
-      this.#stepsMs += ms
+      runs.all.count += 1
+      runs.all.ms += ms
+      runs.all.squareMs += ms * ms
       keep(runs.steps, { ms, rows }, STEPS)
       forget(runs.steps)
     } else if (rows >= LEAST_CHUNK_ROWS) keep(runs.chunks, ms / rows, CHUNKS)
@@ -90,6 +99,7 @@ interface SpanRuns {
   readonly share: number
   readonly steps: Step[]
   readonly chunks: number[]
+  readonly all: { -readonly [K in keyof StepSums]: StepSums[K] }
 }
 
 interface Step {

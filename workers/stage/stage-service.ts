@@ -341,7 +341,7 @@ export class StageService implements StageApi {
       memory: engine.memory(),
       holds: this.#overlap.layers,
       sequences: ring.sequences,
-      stepsMs: speed.stepsMs,
+      steps: speed.steps,
       lapMs: ring.lapMs,
       replaced,
     }

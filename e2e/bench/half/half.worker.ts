@@ -16,8 +16,6 @@ export interface BatchRun {
 export interface HalfRun {
   readonly steps: number
   readonly ms: number
-  /** Per span, mean of one run. */
-  readonly spanMs: readonly number[]
 }
 
 let loaded: { engine: Engine; manifest: Manifest; spans: readonly Span[] } | null = null
@@ -39,17 +37,14 @@ const half = {
 
   /** Runs of `rows` rows, one after another, each after `past` rows, for so long. */
   async work(rows: number, past: number, limitMs: number): Promise<HalfRun> {
-    const total = loaded?.spans.map(() => 0) ?? []
     let steps = 0
     await fill(1, past)
     const start = performance.now()
     while (performance.now() - start < limitMs) {
-      for (const [span, ms] of (await turn({ rows, past })).entries())
-        total[span] = (total[span] ?? 0) + ms
+      await turn({ rows, past })
       steps++
     }
-    const ms = performance.now() - start
-    return { steps, ms, spanMs: total.map((sum) => sum / steps) }
+    return { steps, ms: performance.now() - start }
   },
 
   /** One row of each of the sequences after `past` rows, both ways in turns, for so long. */
@@ -77,18 +72,16 @@ interface Turn {
   readonly together?: boolean
 }
 
-/** Times of the spans. */
+/** A step of each sequence through all spans. */
 async function turn({
   rows,
   past,
   sequences = 1,
   together = false,
-}: Turn): Promise<number[]> {
+}: Turn): Promise<void> {
   if (!loaded) throw new Error('Nothing is loaded.')
   const { engine, spans } = loaded
-  const times: number[] = []
   for (const [span, { head, embed, from, to }] of spans.entries()) {
-    const at = performance.now()
     const size = head && from === to ? { rows: 1, past: past + rows - 1 } : { rows, past }
     const inputs = inputsFor(span, size.rows, size.past)
     const ids = embed ? { ids: new Array<number>(rows).fill(7) } : {}
@@ -98,9 +91,7 @@ async function turn({
     }))
     if (together) await Promise.all(engine.runTogether(steps))
     else for (const step of steps) await engine.run(step)
-    times.push(performance.now() - at)
   }
-  return times
 }
 
 async function fill(sequences: number, rows: number): Promise<void> {

@@ -4,6 +4,7 @@ import {
   type SimulatedRing,
   type SimulatedStage,
 } from '../../../model-split/plan/simulate.ts'
+import { seeded } from '../../../model-split/plan/testing/rooms.ts'
 import { spansOf } from '../../../workers/ring/types.ts'
 import type { Span } from '../../../model-split/span.ts'
 import { CHUNK_ROWS } from '../../../workers/ring/starter.ts'
@@ -13,7 +14,7 @@ import { prefillRate, timingOf } from '../engines.ts'
 import type { HalfRun } from '../half/half.worker.ts'
 import { loneStages } from '../lone-stages.ts'
 import { compare, figure, median, TRUSTED, type Row } from '../rows.ts'
-import { joinRoom, openRoom, type RoomOfTabs } from './rooms.ts'
+import { joinRoom, openRoom, type RoomOfTabs, type StepTimes } from './rooms.ts'
 import { longPrompt } from './single.ts'
 
 const TOKENS = 48
@@ -26,6 +27,7 @@ const PROMPT = 'Write a long story about the sea.'
 /** Of the default model. */
 const LAYERS = 30
 const SIMULATED = [2, 3, 4, 6, 8, 12, 16]
+const SIMULATED_TOKENS = 1000
 /** What the planner gives two equal tabs while several answers run: one has the head, too. */
 const SEVERAL = [12, 18]
 
@@ -42,7 +44,6 @@ export async function aggregate(bench: Bench): Promise<Row[]> {
   const both: Together[] = []
   const one: number[] = []
   const lone: number[] = []
-  const runs: HalfRun[][] = []
   const hops: number[] = []
   try {
     // The browser compiles what runs often while it runs.
@@ -56,7 +57,6 @@ export async function aggregate(bench: Bench): Promise<Row[]> {
       const pair = await together(room, round)
       both.push(pair)
       const halves = await alone.work(1, PAST, LONE_MS)
-      runs.push(halves)
       lone.push(mean(halves.map(({ steps, ms }) => (steps / ms) * 1000)))
       log(
         `  round ${round + 1}: 1 sequence ${figure(one.at(-1) ?? NaN)}, 2 sequences ` +
@@ -75,21 +75,23 @@ export async function aggregate(bench: Bench): Promise<Row[]> {
     compare('aggregate.2tabs.1sequence', 'tok/s', 'two sequences', one, rates),
     busyRow(both),
   ]
-  const lapMs = (i: number) => median(both.map(({ stageMs }) => stageMs[i] ?? NaN))
-  const [starterMs, otherMs] = [lapMs(0), lapMs(1)]
-  // A starter's steps are told together: the head's share is as it is alone.
-  const spanMs = (span: number) => median(runs.map(([half]) => half?.spanMs[span] ?? NaN))
-  const headMs = (starterMs * spanMs(1)) / (spanMs(0) + spanMs(1))
-  const firstMs = starterMs - headMs
-  const hopMs = median(hops)
-  const layerMs = (firstMs + otherMs) / LAYERS
-  const ring = ringOf([firstMs, otherMs], headMs, hopMs)
-  const sequences = new Array(2).fill({ promptTokens: 1, newTokens: TOKENS })
-  const simulated = simulateRing(ring, sequences).steadyTokensPerSecond
+  const times = (device: number, span: number): Times => {
+    const all = both.map(({ steps }) => steps[device]?.[span])
+    const ms = median(all.map((step) => step?.meanMs ?? NaN))
+    return { ms, spreadMs: median(all.map((step) => step?.spreadMs ?? NaN)) }
+  }
+  const [first, head, other] = [times(0, 0), times(0, 1), times(1, 0)]
+  const hop: Hop = { ms: median(hops), linkMs: await bareHop(browser) }
+  const layerMs = (first.ms + other.ms) / LAYERS
+  // What interrupts a step comes as often as the step is long.
+  const layerSpreadMs = Math.hypot(first.spreadMs, other.spreadMs) / Math.sqrt(LAYERS)
+  const ring = ringOf([first, other], head, hop)
+  const simulated = simulatedRate(ring, 2)
   const error = simulated / median(rates) - 1
   log(
-    `  measured while both ran: layer ${figure(layerMs)} ms, head ${figure(headMs)} ms, hop ` +
-      `${figure(hopMs)} ms; simulated 2 tabs ${figure(simulated)} tok/s, ` +
+    `  measured while both ran: layer ${figure(layerMs)} ±${figure(layerSpreadMs)} ms, head ` +
+      `${figure(head.ms)} ±${figure(head.spreadMs)} ms, hop ${figure(hop.ms)} ms, ` +
+      `${figure(hop.linkMs)} ms of it the channel's; simulated 2 tabs ${figure(simulated)} tok/s, ` +
       `${(100 * error).toFixed(1)} % off`,
   )
   if (Math.abs(error) > TRUSTED) {
@@ -97,9 +99,11 @@ export async function aggregate(bench: Bench): Promise<Row[]> {
     return rows
   }
   const simulate = (devices: number): number => {
-    const times = evenly(LAYERS, headMs / layerMs, devices).map((n) => n * layerMs)
-    const many = new Array(devices).fill({ promptTokens: 1, newTokens: 200 })
-    return simulateRing(ringOf(times, headMs, hopMs), many).steadyTokensPerSecond
+    const stages = evenly(LAYERS, head.ms / layerMs, devices).map((n) => ({
+      ms: n * layerMs,
+      spreadMs: Math.sqrt(n) * layerSpreadMs,
+    }))
+    return simulatedRate(ringOf(stages, head, hop), devices)
   }
   const single = simulate(1)
   for (const devices of SIMULATED) {
@@ -151,24 +155,23 @@ export async function batch({ browser, rounds, log }: Bench): Promise<Row[]> {
 interface Together {
   /** Tokens a second of both. */
   readonly rate: number
-  /** By stage: what it computes for one lap, ms. */
-  readonly stageMs: readonly number[]
+  /** By stage and span; a starter's second one is the head. */
+  readonly steps: readonly (readonly StepTimes[])[]
   /** By stage: share of the time that it computes. */
   readonly busy: readonly number[]
 }
 
 async function together(room: RoomOfTabs, round: number): Promise<Together> {
   const prompts = [`${round}. ${PROMPT}`, `${round}! ${PROMPT}`]
-  const { result, stepsMs } = await room.stepsOf(() =>
+  const { result, steps } = await room.stepsOf(() =>
     Promise.all(prompts.map((text, i) => room.ask(i, text, TOKENS))),
   )
   const timings = result.map(timingOf)
-  const laps = timings.reduce((sum, timing) => sum + timing.laps, 0)
   const decodeMs = mean(timings.map((timing) => timing.decodeMs))
   return {
     rate: timings.reduce((sum, timing) => sum + lapRate(timing), 0),
-    stageMs: stepsMs.map((ms) => ms / laps),
-    busy: stepsMs.map((ms) => ms / decodeMs),
+    steps,
+    busy: steps.map((spans) => sum(spans.map(({ sumMs }) => sumMs)) / decodeMs),
   }
 }
 
@@ -310,16 +313,37 @@ async function spansOfRoom(
   return stages.map(({ from, to }, i) => ({ from, to, spans: spansOf(plan, i, layers) }))
 }
 
-function ringOf(
-  stageMs: readonly number[],
-  headMs: number,
-  hopMs: number,
-): SimulatedRing {
+/** Of a step: mean and standard deviation. */
+interface Times {
+  readonly ms: number
+  readonly spreadMs: number
+}
+
+interface Hop {
+  readonly ms: number
+  /** On the way; in the rest the stage's worker sends, samples and tells. */
+  readonly linkMs: number
+}
+
+function ringOf(stages: readonly Times[], head: Times, hop: Hop): SimulatedRing {
+  const besideMs = Math.max(0, hop.ms - hop.linkMs)
   return {
-    stages: stageMs.map((decodeMs) => ({ decodeMs, prefillMs: decodeMs })),
-    links: stageMs.map(() => ({ latencyMs: hopMs, rowMs: 0 })),
-    headMs,
+    stages: stages.map(({ ms, spreadMs }) => ({
+      decodeMs: ms + besideMs,
+      spreadMs,
+      prefillMs: ms,
+    })),
+    links: stages.map(() => ({ latencyMs: Math.min(hop.ms, hop.linkMs), rowMs: 0 })),
+    headMs: head.ms,
+    headSpreadMs: head.spreadMs,
   }
+}
+
+/** Tokens a second of as many sequences. */
+function simulatedRate(ring: SimulatedRing, sequences: number): number {
+  const each = { promptTokens: 1, newTokens: SIMULATED_TOKENS }
+  const all = new Array<typeof each>(sequences).fill(each)
+  return simulateRing(ring, all, CHUNK_ROWS, seeded(1)).steadyTokensPerSecond
 }
 
 /** Layers per device so that the starter's head weighs in. */
@@ -333,6 +357,10 @@ function evenly(layers: number, head: number, devices: number): number[] {
   return counts
 }
 
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0)
+}
+
 function mean(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length
+  return sum(values) / values.length
 }

@@ -2,6 +2,7 @@
 import type { Browser, BrowserContext } from '@playwright/test'
 import { DevicePage } from '../../fixtures/device-page.ts'
 import type { AnswerStats } from '../../../workers/ring/types.ts'
+import type { StepSums } from '../../../workers/stage/speed.ts'
 import { askRoom, newPage, type AskOptions, type Network } from '../engines.ts'
 
 /** Each stage has one thread. */
@@ -21,6 +22,15 @@ export interface RoomSpan {
   readonly bytes: number
 }
 
+/** NaN where layers moved in between. */
+export interface StepTimes {
+  /** Of all steps together, ms. */
+  readonly sumMs: number
+  readonly meanMs: number
+  /** Standard deviation. */
+  readonly spreadMs: number
+}
+
 export interface RoomOfTabs {
   readonly devices: readonly DevicePage[]
   /** Layers `[from, to)` by device, in ring order; the starter first. */
@@ -31,8 +41,10 @@ export interface RoomOfTabs {
     tokens: number,
     options?: AskOptions,
   ): Promise<AnswerStats>
-  /** What each device computed for laps meanwhile, ms; NaN if its layers moved. */
-  stepsOf<T>(work: () => Promise<T>): Promise<{ result: T; stepsMs: readonly number[] }>
+  /** What each device computed for laps meanwhile, by span. */
+  stepsOf<T>(
+    work: () => Promise<T>,
+  ): Promise<{ result: T; steps: readonly (readonly StepTimes[])[] }>
   /** An answer, and what all stages computed for its laps, ms. */
   lapsOf(prompt: string, tokens: number): Promise<{ stats: AnswerStats; stepsMs: number }>
   /** By device: time of one row of a prompt in one layer, in its newest chunks, ms. */
@@ -107,10 +119,10 @@ export async function joinRoom(
       tabs,
       { timeout: READY_MS },
     )
-  const stepsMs = async (): Promise<number[]> => {
+  const sums = async (): Promise<(readonly StepSums[])[]> => {
     await new Promise((resolve) => setTimeout(resolve, STATS_MS))
     return Promise.all(
-      devices.map(({ page }) => page.evaluate(() => window.choir?.stats?.stepsMs ?? 0)),
+      devices.map(({ page }) => page.evaluate(() => window.choir?.stats?.steps ?? [])),
     )
   }
   const ask: RoomOfTabs['ask'] = (device, prompt, tokens, options) => {
@@ -119,11 +131,13 @@ export async function joinRoom(
     return askRoom(page, prompt, tokens, options)
   }
   const stepsOf: RoomOfTabs['stepsOf'] = async (work) => {
-    const before = await stepsMs()
+    const before = await sums()
     const result = await work()
-    const own = (await stepsMs()).map((ms, i) => ms - (before[i] ?? 0))
-    // A tab that counts from the start again was dealt other layers in between.
-    return { result, stepsMs: own.map((ms) => (ms >= 0 ? ms : NaN)) }
+    const after = await sums()
+    const steps = after.map((spans, i) =>
+      spans.map((own, span) => timesBetween(before[i]?.[span] ?? NO_STEPS, own)),
+    )
+    return { result, steps }
   }
   const tell: RoomOfTabs['tell'] = async (layers) => {
     await devices[0]!.page.evaluate((counts) => window.choir?.dealLayers(counts), layers)
@@ -143,11 +157,11 @@ export async function joinRoom(
       return rows.sort((a, b) => Number(b.starter) - Number(a.starter) || a.from - b.from)
     },
     async lapsOf(prompt, tokens) {
-      const { result: stats, stepsMs } = await stepsOf(() => ask(0, prompt, tokens))
-      return { stats, stepsMs: stepsMs.reduce((sum, ms) => sum + ms, 0) }
+      const { result: stats, steps } = await stepsOf(() => ask(0, prompt, tokens))
+      return { stats, stepsMs: steps.flat().reduce((sum, { sumMs }) => sum + sumMs, 0) }
     },
     async prefillMs() {
-      await stepsMs()
+      await sums()
       const own = () => window.choir?.stats?.msPerLayerPrefill ?? NaN
       return Promise.all(devices.map(({ page }) => page.evaluate(own)))
     },
@@ -164,4 +178,16 @@ export async function joinRoom(
       for (const { page, context } of devices) await (contexts ? page : context).close()
     },
   }
+}
+
+const NO_STEPS: StepSums = { count: 0, ms: 0, squareMs: 0 }
+
+function timesBetween(before: StepSums, after: StepSums): StepTimes {
+  const count = after.count - before.count
+  // A tab that counts from the start again was dealt other layers in between.
+  if (count < 0) return { sumMs: NaN, meanMs: NaN, spreadMs: NaN }
+  const sumMs = after.ms - before.ms
+  const meanMs = sumMs / count
+  const variance = (after.squareMs - before.squareMs) / count - meanMs ** 2
+  return { sumMs, meanMs, spreadMs: Math.sqrt(Math.max(0, variance)) }
 }
