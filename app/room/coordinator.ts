@@ -186,24 +186,18 @@ function activate(
 ): Decision {
   const { state, deal, now, today } = situation
   const { active } = state
-  const { wanted, balance, why } = memory
+  const { balance, why } = memory
   const serving = active && isWhole(state, active) && !usesBenched(state, active)
   if (serving && active.epoch.term === state.term) {
     const devices = dealable(situation)
-    const { wanted: still, dealt } = isStillWanted(
-      { manifest, deal },
-      active,
-      devices,
-      memory,
-    )
+    const { wanted, dealt } = isStillWanted({ manifest, deal }, active, devices, memory)
     if (dealt.kind === 'thinking') return { event: null, memory }
     // Who had no room for both has given up what it ran: all prepare that anew.
-    if (!still && dealt.kind === 'plan')
+    if (!wanted && dealt.kind === 'plan')
       return {
         event: { kind: 'plan', stages: active.stages, leftOut: dealt.leftOut },
         memory: {
           ...memory,
-          wanted,
           balance: { ...balance, trial: null },
           why: null,
           firm: true,

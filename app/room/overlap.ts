@@ -64,6 +64,7 @@ export function dealOverlap(
   return { event: { kind: 'hold', epoch, holds }, memory: { ...wait.memory, heldFor } }
 }
 
-function range(from: number, to: number): number[] {
+/** Layers `[from, to)`, one by one. */
+export function range(from: number, to: number): number[] {
   return Array.from({ length: Math.max(0, to - from) }, (_, i) => from + i)
 }

@@ -2,12 +2,13 @@
 import { modelCosts, type ModelCosts } from '../../model-split/plan/costs.ts'
 import { weightBytes } from '../../model-split/plan/memory.ts'
 import { planLayers } from '../../model-split/plan/plan.ts'
+import { movesBetween } from '../../model-split/plan/rebalance.ts'
 import { LEAST_ROWS, PLANNED_ROWS } from '../../model-split/plan/reserve.ts'
 import type { ModeSpeed, PlanDevice, Stage } from '../../model-split/plan/types.ts'
 import type { Manifest } from '../../model-split/manifest.ts'
 import type { RingStage } from '../../workers/ring/types.ts'
 import type { Deal, DealDevice, Known, Load } from './deal.ts'
-import { overlapsOf } from './overlap.ts'
+import { overlapsOf, range } from './overlap.ts'
 
 /** Assumed where nobody has measured yet: one token through one layer, a round trip; ms. */
 const GUESS_MS = 5
@@ -169,33 +170,32 @@ function moveTo(
   stages: readonly Stage[],
   devices: readonly DealDevice[],
 ): { readonly moveMs: number; readonly stops: boolean } {
-  let bytes = 0
-  let stops = false
-  for (const [index, { device, from, to }] of stages.entries()) {
-    const {
-      mode,
-      memoryBudget = 0,
-      holds = [],
-    } = devices.find((d) => d.device === device) ?? {}
-    const place = now.findIndex((stage) => stage.device === device)
+  const moves = movesBetween(now, stages)
+  const knownOf = (id: string) => devices.find(({ device }) => device === id)
+  /** Layers whose weights a device has to load. */
+  const missing = ({ device }: Stage): number[] => {
+    const held = knownOf(device)?.holds ?? []
+    const own = moves.filter(({ taker }) => taker === device)
+    return own.flatMap(({ from, to }) => range(from, to)).filter((n) => !held.includes(n))
+  }
+  const stops = stages.some((stage, index) => {
+    const { mode, memoryBudget = 0 } = knownOf(stage.device) ?? {}
+    const place = now.findIndex(({ device }) => device === stage.device)
     const had = now[place]
-    const resident = (...span: [from: number, to: number, starter: boolean]): number =>
-      weightBytes(costs, mode ?? 'packed', ...span)
-    // Embedding and head of a new starter.
-    let added =
-      index === 0 && place > 0 ? resident(0, 1, true) - resident(0, 1, false) : 0
-    for (let layer = from; layer < to; layer++) {
-      if (holds.includes(layer) || (had && layer >= had.from && layer < had.to)) continue
-      bytes += weightBytes(costs, 'packed', layer, layer + 1, false)
-      added += resident(layer, layer + 1, false)
-    }
-    const own = had ? resident(had.from, had.to, place === 0) : 0
-    if (own > 0 && added > 0 && own + added > memoryBudget) stops = true
-  }
-  return {
-    moveMs: PAUSE_MS + (bytes / GUESS_BANDWIDTH) * (stops ? 1 : BACKGROUND),
-    stops,
-  }
+    const layers = missing(stage)
+    const startsNow = index === 0 && place > 0
+    if (!had || (layers.length === 0 && !startsNow)) return false
+    const resident = (from: number, to: number, starter: boolean): number =>
+      weightBytes(costs, mode ?? 'packed', from, to, starter)
+    const ends = startsNow ? resident(0, 1, true) - resident(0, 1, false) : 0
+    const added = layers.reduce((sum, n) => sum + resident(n, n + 1, false), ends)
+    return resident(had.from, had.to, place === 0) + added > memoryBudget
+  })
+  const bytes = stages
+    .flatMap(missing)
+    .reduce((sum, n) => sum + weightBytes(costs, 'packed', n, n + 1, false), 0)
+  const share = stops ? 1 : BACKGROUND
+  return { moveMs: PAUSE_MS + (bytes / GUESS_BANDWIDTH) * share, stops }
 }
 
 /** Figures that wander a little do not make a new question of it. */

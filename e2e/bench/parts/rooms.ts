@@ -119,8 +119,9 @@ export async function joinRoom(
       tabs,
       { timeout: READY_MS },
     )
+  const told = () => new Promise((resolve) => setTimeout(resolve, STATS_MS))
   const sums = async (): Promise<(readonly StepSums[])[]> => {
-    await new Promise((resolve) => setTimeout(resolve, STATS_MS))
+    await told()
     return Promise.all(
       devices.map(({ page }) => page.evaluate(() => window.choir?.stats?.steps ?? [])),
     )
@@ -161,7 +162,7 @@ export async function joinRoom(
       return { stats, stepsMs: steps.flat().reduce((sum, { sumMs }) => sum + sumMs, 0) }
     },
     async prefillMs() {
-      await sums()
+      await told()
       const own = () => window.choir?.stats?.msPerLayerPrefill ?? NaN
       return Promise.all(devices.map(({ page }) => page.evaluate(own)))
     },
