@@ -102,7 +102,7 @@ async function changeAndMeasure(
   await anna.page.getByTestId('question-edit').click()
   await anna.page.getByTestId('question-text').fill('Why is the sea blue?')
   await look('7-edit')
-  await anna.page.getByTestId('question-ask').click()
+  await anna.begins(() => anna.page.getByTestId('question-ask').click())
   await anna.answerIs('done')
   await expect(anna.mark('messageUser')).toContainText('Why is the sea blue?')
   await anna.page.getByRole('button', { name: 'Earlier version' }).click()

@@ -117,6 +117,7 @@ export class ChoirMessageList extends LitElement {
             (message) =>
               html`<choir-message
                 data-testid="message-${message.role}"
+                data-id=${message.id}
                 data-state=${message.state}
                 .message=${message}
                 .waiting=${message.state === 'waiting' ? this.waiting : ''}

@@ -24,6 +24,7 @@ import { asLine, type Message } from './protocol.ts'
 import { JoinError, Rendezvous, whyNotJoined } from './rendezvous.ts'
 import { Replica } from './replica.ts'
 import { runningIn } from './running.ts'
+import { StepTimesTeller } from './step-times.ts'
 import { codeOf, linkOf, slotIds, SLOTS, type Secret } from './secret.ts'
 import type { ChatActions, Knock, RoomSession, RoomView } from './types.ts'
 import { isReady, viewOf } from './view.ts'
@@ -199,6 +200,7 @@ export class Session extends EventTarget implements RoomSession {
         this.#changed()
       },
     )
+    const stepTimes = new StepTimesTeller(this.#replica, stage)
     this.#undo.push(
       lifecycle.onHide(() =>
         this.#close('This page was put aside. Reload it to come back to the room.'),
@@ -207,6 +209,7 @@ export class Session extends EventTarget implements RoomSession {
       every(clock, 1000, () => {
         this.#tellLinks()
         this.#monitor.rest()
+        stepTimes.tell()
         this.#replica.step()
       }),
       options.health?.((health) => {

@@ -1,8 +1,9 @@
 /** What the screens see, made from what the session knows. Pure. */
 import type { Manifest } from '../../model-split/manifest.ts'
-import type { Epoch, RingStage } from '../../workers/ring/types.ts'
+import type { Epoch } from '../../workers/ring/types.ts'
 import { isWhole, memberOf, sameEpoch, type RoomState } from './membership.ts'
 import type { Facts } from './protocol.ts'
+import { stageMs } from './step-times.ts'
 import type { Thread } from './thread.ts'
 import type { DeviceView, Knock, RoomStatus, RoomView } from './types.ts'
 
@@ -68,13 +69,6 @@ function lapOf({ state, facts }: Known): number | null {
   const plan = state?.active
   const lap = plan && facts.get(plan.stages[0]?.device ?? '')?.lap
   return lap && sameEpoch(lap.epoch, plan.epoch) ? lap.ms : null
-}
-
-/** One token through a stage as its device measures itself. */
-function stageMs(stage: RingStage, starter: boolean, facts: Facts): number | null {
-  const { msPerLayer, msStarter } = facts
-  if (msPerLayer === null) return null
-  return msPerLayer * (stage.to - stage.from) + (starter ? (msStarter ?? 0) : 0)
 }
 
 function othersAsking({ self, facts }: Known): number {

@@ -9,6 +9,7 @@ export function stageOf(remote: Remote<StageApi>): StageApi {
   return {
     open: (options) => remote.open(options),
     setMemoryBudget: (bytes) => remote.setMemoryBudget(bytes),
+    setStepTimes: (times) => remote.setStepTimes(times),
     prepare: (plan, onProgress, before) =>
       remote.prepare(plan, proxy(onProgress), before),
     copied: (epoch) => remote.copied(epoch),

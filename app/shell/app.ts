@@ -35,6 +35,8 @@ type Screen =
 
 type Enter = (signal: AbortSignal) => Promise<RoomSession>
 
+/** By these a person does something on a screen. */
+const ACTS = ['click', 'keydown'] as const
 const START: Screen = { kind: 'start', problem: '', retry: null }
 
 @customElement('choir-app')
@@ -58,12 +60,14 @@ export class ChoirApp extends LitElement {
     announceIn(document.body)
     applyTheme(this.settings.value.theme, document)
     this.settings.addEventListener('change', this.chosen)
+    for (const act of ACTS) this.addEventListener(act, this.acted, true)
     addEventListener('hashchange', this.fromAddress)
   }
 
   override disconnectedCallback(): void {
     super.disconnectedCallback()
     this.settings.removeEventListener('change', this.chosen)
+    for (const act of ACTS) this.removeEventListener(act, this.acted, true)
     removeEventListener('hashchange', this.fromAddress)
   }
 
@@ -236,6 +240,8 @@ export class ChoirApp extends LitElement {
     roomMemory.set(screen.session.view.link)
     this.gate.open()
   }
+
+  private readonly acted = (): void => this.gate.hurry()
 
   private async drop(session: RoomSession): Promise<void> {
     session.removeEventListener('change', this.viewChanged)

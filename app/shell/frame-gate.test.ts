@@ -44,6 +44,25 @@ test.each([
   expect(Math.max(...rests)).toBeLessThan(1.5 * rest)
 })
 
+test('what a person does shows in the next frame, and once', () => {
+  vi.stubGlobal('requestAnimationFrame', (draw: () => void) => setTimeout(draw, FRAME_MS))
+  vi.stubGlobal('cancelAnimationFrame', clearTimeout)
+  const one = new FrameGate(() => passes.push(performance.now()))
+  one.open()
+  vi.advanceTimersByTime(FRAME_MS + 1)
+  // Before the change that it makes, and behind one that waits already.
+  for (const acts of [
+    ['hurry', 'open'],
+    ['open', 'hurry'],
+  ] as const) {
+    const at = performance.now()
+    const before = passes.length
+    for (const act of acts) one[act]()
+    vi.advanceTimersByTime(2 * LEAST_MS)
+    expect(passes.slice(before)).toEqual([at + FRAME_MS])
+  }
+})
+
 test('a hidden page gets the last change by a timer, once', () => {
   vi.stubGlobal('requestAnimationFrame', () => 1)
   vi.stubGlobal('cancelAnimationFrame', () => undefined)

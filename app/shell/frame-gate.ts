@@ -1,7 +1,7 @@
 /**
  * Passes on many changes as one per painted frame, and no more often than people can follow:
- * painting takes time from the engine, so where it takes long it is done less often. Hidden
- * pages get changes by a timer.
+ * painting takes time from the engine, so where it takes long it is done less often. What a
+ * person does is shown at once. Hidden pages get changes by a timer.
  */
 
 /** Least time between two passes, ms. */
@@ -15,6 +15,7 @@ const HIDDEN_MS = 100
 
 export class FrameGate {
   private waiting = false
+  private resting: ReturnType<typeof setTimeout> | undefined
   private last = -Infinity
   private rest = LEAST_MS
 
@@ -24,11 +25,19 @@ export class FrameGate {
     if (this.waiting) return
     this.waiting = true
     const left = this.last + this.rest - performance.now()
-    if (left > 0) setTimeout(() => this.soon(), left)
+    if (left > 0) this.resting = setTimeout(() => this.soon(), left)
     else this.soon()
   }
 
+  /** The next change passes in the next frame. */
+  hurry(): void {
+    this.last = -Infinity
+    if (this.resting !== undefined) this.soon()
+  }
+
   private soon(): void {
+    clearTimeout(this.resting)
+    this.resting = undefined
     const go = (): void => {
       cancelAnimationFrame(frame)
       clearTimeout(timer)

@@ -3,7 +3,7 @@
  * measured times alone; the same input gives the same figures. Steps may be drawn around their
  * mean: in a full ring each stage waits for the slower ones, which means alone do not show.
  */
-import { batchSize } from './batch-size.ts'
+import { batchSize, type StepTimes } from './batch-size.ts'
 import type { ModelCosts } from './costs.ts'
 import { evaluatePlan } from './evaluate.ts'
 import type { PlanDevice, PlanLinks, PlanOptions, Stage } from './types.ts'
@@ -92,6 +92,7 @@ export function simulateRing(
   const worked = stages.map(() => 0)
   const linkFree = stages.map(() => 0)
   const tokensAt: number[][] = sequences.map(() => [])
+  const times = stepTimesOf(ring)
   const unsent = sequences.map(({ promptTokens }) => Math.max(1, promptTokens))
 
   /** The next frame, and decoded tokens like it that may run with it. */
@@ -101,7 +102,7 @@ export function simulateRing(
     if (!first) return []
     const open = tokensAt.filter((t, s) => t.length < (sequences[s]?.newTokens ?? 0))
     const alone = first.prefill || batchShare === undefined
-    const most = alone ? 1 : batchSize(open.length, stages.length)
+    const most = alone ? 1 : batchSize(open.length, times)
     const like = (frame: Frame) => !frame.prefill && frame.closing === first.closing
     const taken = [first, ...queue.slice(1).filter(like)].slice(0, most)
     waiting[i] = queue.filter((frame) => !taken.includes(frame))
@@ -193,6 +194,16 @@ export function simulateRing(
     tokensPerSecond: end > 0 ? (total / end) * 1000 : 0,
     steadyTokensPerSecond: steadyRate(tokensAt),
     busy: worked.map((ms) => (end > 0 ? ms / end : 0)),
+  }
+}
+
+function stepTimesOf({ stages, links, headMs }: SimulatedRing): StepTimes {
+  const work = stages.map(({ decodeMs }, i) => decodeMs + (i === 0 ? headMs : 0))
+  const ways = stages.length > 1 ? links : []
+  return {
+    workMs: work.reduce((sum, ms) => sum + ms, 0),
+    busiestMs: Math.max(...work),
+    waysMs: ways.reduce((sum, { latencyMs, rowMs }) => sum + latencyMs + rowMs, 0),
   }
 }
 

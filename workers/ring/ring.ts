@@ -17,7 +17,6 @@ import type { Links } from './links.ts'
 import * as messages from './messages.ts'
 import { Outbox } from './outbox.ts'
 import { Plans } from './plans.ts'
-import type { Scheduler } from './scheduler.ts'
 import {
   isStageOf,
   servedBy,
@@ -26,22 +25,23 @@ import {
   type Part,
   type Serving,
 } from './serving.ts'
+import type { NodeOptions } from './stage-node.ts'
 import { CHUNK_ROWS, Starter, type StarterOptions } from './starter.ts'
 import { Succession } from './succession.ts'
 import type { AnswerEvent, Ask, Epoch, RingPlan } from './types.ts'
 
 export type { Part } from './serving.ts'
 
-export interface RingOptions {
+export interface RingOptions extends Pick<
+  NodeOptions,
+  'scheduler' | 'onRun' | 'stepTimes'
+> {
   readonly self: string
   readonly manifest: Manifest
   readonly links: Links
-  readonly scheduler: Scheduler
   readonly clock: Clock
   readonly chunkRows?: number
   readonly drafter?: StarterOptions['drafter']
-  /** After each run of this device's engine. */
-  readonly onRun?: (span: number, rows: number, ms: number) => void
 }
 
 export interface RingCounts {
@@ -201,16 +201,13 @@ export class Ring {
   }
 
   #serving(plan: RingPlan, part: Part | null, before: RingPlan | null): Serving {
-    const { self, manifest, scheduler, clock, onRun } = this.#options
+    const { self, manifest } = this.#options
     if (part)
       this.#holding ??= new Holding({
+        ...this.#options,
         engine: part.engine,
-        manifest,
-        scheduler,
-        clock,
         send: (device, frame) => this.#send(device, frame),
         onLogits: (chunk, outputs) => this.#starter?.logits(chunk, outputs),
-        ...(onRun && { onRun }),
         ...(part.onBroken && { onBroken: part.onBroken }),
       })
     const holding = this.#holding

@@ -3,7 +3,11 @@
  * turn, and sends what comes out to the stages that read it. It lives as long as its engine:
  * plans come and go, and each sequence goes from one to the next on its own.
  */
-import { batchSize } from '../../model-split/plan/batch-size.ts'
+import {
+  alikeStages,
+  batchSize,
+  type StepTimes,
+} from '../../model-split/plan/batch-size.ts'
 import { dimsFor } from '../stage/tensors.ts'
 import { StageError, type Engine, type Step, type TensorData } from '../stage/types.ts'
 import type { CacheRows } from './cache-rows.ts'
@@ -41,6 +45,8 @@ export interface NodeOptions extends StageSenderOptions {
   /** The engine cannot be used any more. */
   readonly onBroken?: () => void
   readonly now: () => number
+  /** Of the plan that serves, as far as they are known. */
+  readonly stepTimes?: () => StepTimes | null
 }
 
 /** A plan that is served, with what its spans do. */
@@ -255,10 +261,12 @@ export class StageNode {
   /** Waiting steps of several sequences are one call of the engine. */
   #workOf({ routes }: NodePlan, own: OwnSpan): Work<Due> {
     const flying = new InFlight()
-    const stages = routes.plan.stages.length
+    const alike = alikeStages(routes.plan.stages.length)
     return {
       most: (sequences) =>
-        this.#options.engine.batches ? batchSize(flying.count(sequences), stages) : 1,
+        this.#options.engine.batches
+          ? batchSize(flying.count(sequences), this.#options.stepTimes?.() ?? alike)
+          : 1,
       run: (due) => {
         for (const { chunk } of due) if (isStep(chunk)) flying.stepped(chunk.sequence)
         return this.#run(own, due)

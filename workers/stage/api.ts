@@ -1,5 +1,6 @@
 /** The stage worker as the page sees it, over comlink. Never exposed to a peer. */
 import type { Manifest } from '../../model-split/manifest.ts'
+import type { StepTimes } from '../../model-split/plan/batch-size.ts'
 import type { AnswerEvent, Ask, Epoch, RingPlan } from '../ring/types.ts'
 import type { StepSums } from './speed.ts'
 import type { EngineKind, LoadProgress, WeightMode } from './types.ts'
@@ -65,6 +66,8 @@ export interface StageApi {
    * don't fit any more go at once.
    */
   setMemoryBudget(bytes: number): Promise<void>
+  /** By these it chooses how many waiting steps run as one; null: stages are alike. */
+  setStepTimes(times: StepTimes | null): Promise<void>
   /**
    * Loads what this device runs under the plan, beside what runs now where memory allows,
    * checks it with the canary and measures it. Does not serve it yet. Nothing to run: resolves

@@ -1,4 +1,5 @@
 /** The stage worker's service: chooses the engine, loads, checks and swaps what a plan asks. */
+import type { StepTimes } from '../../model-split/plan/batch-size.ts'
 import type { Clock } from '../ring/clock.ts'
 import { compareEpochs } from '../ring/epoch.ts'
 import { wireOf } from '../ring/link-port.ts'
@@ -53,6 +54,7 @@ export class StageService implements StageApi {
   #holding = new AbortController()
   #cancelStats: (() => void) | null = null
   #ranAt = -Infinity
+  #stepTimes: StepTimes | null = null
 
   constructor(parts: StageParts) {
     this.#parts = parts
@@ -73,6 +75,7 @@ export class StageService implements StageApi {
         links: this.#links,
         scheduler: this.#scheduler,
         clock: this.#clock,
+        stepTimes: () => this.#stepTimes,
         onRun: (span, rows, ms) => {
           this.#ranAt = this.#clock.now()
           this.#active?.part?.speed.add(span, rows, ms)
@@ -87,6 +90,11 @@ export class StageService implements StageApi {
     const { options, ring } = this.#opened()
     this.#open = { options: { ...options, memoryBudget: bytes }, ring }
     this.#shed()
+    return Promise.resolve()
+  }
+
+  setStepTimes(times: StepTimes | null): Promise<void> {
+    this.#stepTimes = times
     return Promise.resolve()
   }
 

@@ -1,5 +1,6 @@
 /** Workers that keep the contracts and do no work. */
 import type { Manifest } from '../../../model-split/manifest.ts'
+import type { StepTimes } from '../../../model-split/plan/batch-size.ts'
 import type { AnswerEvent, Ask, Epoch, RingPlan } from '../../../workers/ring/types.ts'
 import type { FetchProgress } from '../../../workers/shards/types.ts'
 import type { PrepareReport, StageApi, StageStats } from '../../../workers/stage/api.ts'
@@ -88,6 +89,7 @@ export class FakeStage implements StageApi {
   msPerLayer = 2
   reply = 3
   closed = false
+  stepTimes: StepTimes | null = null
   stats: ((stats: StageStats) => void) | null = null
   readonly #running = new Map<number, (reason: 'stopped') => void>()
 
@@ -99,6 +101,11 @@ export class FakeStage implements StageApi {
 
   setMemoryBudget(bytes: number): Promise<void> {
     this.memoryBudget = bytes
+    return Promise.resolve()
+  }
+
+  setStepTimes(times: StepTimes | null): Promise<void> {
+    this.stepTimes = times
     return Promise.resolve()
   }
 
