@@ -53,8 +53,12 @@ describe('alone', () => {
     room.net.up = true
     await room.clock.advance(3000)
     expect(first.view.notice).toBeNull()
-    const second = await room.join(room.phone(), first.view.link)
+    const phone = room.phone()
+    const second = await room.join(phone, first.view.link)
     await room.ready(first, second)
+    // Eight layers of 2 ms, embedding and head.
+    await room.clock.until('told its stage', () => phone.stage.stepTimes !== null)
+    expect(phone.stage.stepTimes).toMatchObject({ workMs: 8 * 2 + 1 })
   })
 
   test('a browser without WebRTC answers alone and says that nobody can join', async () => {
