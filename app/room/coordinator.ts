@@ -6,7 +6,7 @@ import type { Manifest } from '../../model-split/manifest.ts'
 import { activated, CALM, type Balance } from '../../model-split/plan/rebalance.ts'
 import type { RingPlan } from '../../workers/ring/types.ts'
 import type { Deal, DealDevice, Load } from './deal.ts'
-import { improve, isStillWanted, nameIn } from './improve.ts'
+import { improve, isStillWanted, nameIn, planned } from './improve.ts'
 import { followLoad, ONE_ANSWER, type LoadMemory } from './load.ts'
 import {
   isWhole,
@@ -117,7 +117,7 @@ export function nextAction(situation: Situation, memory: Memory): Decision {
 }
 
 function plan(situation: Situation, manifest: Manifest, memory: Memory): Decision {
-  const { state, now, deal } = situation
+  const { state, deal } = situation
   const wait: Decision = { event: null, memory }
 
   const failure = state.next ? failureOf(situation, state.next) : null
@@ -159,18 +159,9 @@ function plan(situation: Situation, manifest: Manifest, memory: Memory): Decisio
   const outdated = serving?.epoch.term !== state.term
   if (!serving || state.next || outdated) {
     // Nothing serves, or what was being prepared lost a device: no time for hysteresis.
-    const { stages, leftOut } = dealt
-    return {
-      event: { kind: 'plan', stages, leftOut },
-      memory: {
-        ...memory,
-        plannedAt: now,
-        plannedFor: memory.load.load,
-        why: state.active && !serving ? 'a phone left' : null,
-        wanted: null,
-        gathered: { ...gathered, planned: gathered.devices },
-      },
-    }
+    const why = state.active && !serving ? 'a phone left' : null
+    const known = { ...memory, gathered: { ...gathered, planned: gathered.devices } }
+    return planned(situation, dealt.stages, dealt, known, why)
   }
   const decision = improve(situation, serving, dealt, memory)
   if (decision.event) return decision

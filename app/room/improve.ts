@@ -94,12 +94,13 @@ function tune(
   return { ...decision, memory: { ...decision.memory, firm: true } }
 }
 
-function planned(
+/** A plan is made, and why, for people; null: nothing to say. */
+export function planned(
   { now }: Situation,
   stages: readonly RingStage[],
   { leftOut }: DealtPlan,
   memory: Memory,
-  why: string,
+  why: string | null,
 ): Decision {
   return {
     event: { kind: 'plan', stages, leftOut },
