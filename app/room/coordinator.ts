@@ -3,10 +3,15 @@
  * each event and each change, so it plans one step at a time.
  */
 import type { Manifest } from '../../model-split/manifest.ts'
-import { activated, CALM, type Balance } from '../../model-split/plan/rebalance.ts'
+import {
+  activated,
+  CALM,
+  CONFIRM_MS,
+  type Balance,
+} from '../../model-split/plan/rebalance.ts'
 import type { RingPlan } from '../../workers/ring/types.ts'
 import type { Deal, DealDevice, Load } from './deal.ts'
-import { improve, isStillWanted, nameIn, planned } from './improve.ts'
+import { improve, isStillWanted, JOIN_QUIET_MS, nameIn, planned } from './improve.ts'
 import { followLoad, ONE_ANSWER, type LoadMemory } from './load.ts'
 import {
   isWhole,
@@ -93,6 +98,20 @@ export interface Decision {
   /** What to fold and send, or null: nothing to do now. */
   readonly event: RoomEvent | null
   readonly memory: Memory
+}
+
+/** The next moment at which it may do what it now waits with; null: it waits with nothing. */
+export function wakeAt(
+  { balance, wanted, gathered }: Memory,
+  now: number,
+): number | null {
+  const ends = [
+    (balance.since ?? -Infinity) + CONFIRM_MS,
+    (wanted?.since ?? -Infinity) + JOIN_QUIET_MS,
+    (gathered?.since ?? -Infinity) + GATHER_MS,
+    (gathered?.since ?? -Infinity) + ALONE_MS,
+  ].filter((end) => end > now)
+  return ends.length > 0 ? Math.min(...ends) : null
 }
 
 export function nextAction(situation: Situation, memory: Memory): Decision {

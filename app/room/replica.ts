@@ -1,7 +1,7 @@
 /** This device's copy of the room's state and of everybody's facts; coordinates if it must. */
 import type { Random } from './bytes.ts'
 import type { Clock } from './clock.ts'
-import { NO_MEMORY, nextAction, type Memory } from './coordinator.ts'
+import { NO_MEMORY, nextAction, wakeAt, type Memory } from './coordinator.ts'
 import type { Deal } from './deal.ts'
 import type { Identity } from './handshake.ts'
 import type { Manifest } from '../../model-split/manifest.ts'
@@ -49,6 +49,8 @@ export class Replica {
   #manifest: Manifest | null = null
   #orphanSince: number | null = null
   #gossip: (() => void) | null = null
+  #gossipedAt = -Infinity
+  #cancelWake: () => void = () => undefined
   #stepping = false
   #thinking: Promise<void> | null = null
   #closed = false
@@ -109,8 +111,11 @@ export class Replica {
     const facts = { ...old, ...change }
     if (JSON.stringify(facts) === JSON.stringify(old)) return
     this.#setFacts(device, facts)
-    this.#gossip ??= this.options.clock.after(GOSSIP_MS, () => {
+    const { clock } = this.options
+    const rest = Math.max(0, this.#gossipedAt + GOSSIP_MS - clock.now())
+    this.#gossip ??= clock.after(rest, () => {
       this.#gossip = null
+      this.#gossipedAt = clock.now()
       const own = this.#facts.get(device)
       if (own && !this.#closed) this.links.broadcast({ type: 'facts', facts: own })
     })
@@ -168,11 +173,21 @@ export class Replica {
     } finally {
       this.#stepping = false
     }
+    this.#wakeLater()
   }
 
   close(): void {
     this.#closed = true
     this.#gossip?.()
+    this.#cancelWake()
+  }
+
+  #wakeLater(): void {
+    const { clock } = this.options
+    const now = clock.now()
+    const at = this.coordinates ? wakeAt(this.#memory, now) : null
+    this.#cancelWake()
+    if (at !== null) this.#cancelWake = clock.after(at - now, () => this.step())
   }
 
   #act(): boolean {

@@ -34,7 +34,11 @@ export interface Wire {
  * on while this worker computes the next one.
  */
 const HIGH_WATER_BYTES = 2 ** 20
-const LOW_WATER_BYTES = 16 * 2 ** 10
+/**
+ * So much of what can wait may wait in it, where a small frame waits behind it: some ms of a
+ * usual link. A tab that is slow hears late that there is room, so less makes copies take long.
+ */
+const LOW_WATER_BYTES = 64 * 2 ** 10
 /** Frames that wait for a link; a room whose stages are this far apart has lost the link. */
 const MOST_QUEUED_BYTES = 64 * 2 ** 20
 

@@ -27,12 +27,12 @@ it('sees a device that slows down within a window, also where it stutters', () =
 
 it('knows the new speed after four steps of it, and again when it is over', () => {
   const speed = whole()
-  for (let i = 0; i < 15; i++) speed.add(0, 1, 6 + (i % 3) * 0.3)
-  for (let i = 0; i < 3; i++) speed.add(0, 1, 24)
+  for (let i = 0; i < 15; i++) expect(speed.add(0, 1, 6 + (i % 3) * 0.3)).toBe(false)
+  for (let i = 0; i < 3; i++) expect(speed.add(0, 1, 24)).toBe(false)
   expect(speed.msPerLayer).toBeLessThan(1.3)
-  speed.add(0, 1, 24)
+  expect(speed.add(0, 1, 24)).toBe(true)
   expect(speed.msPerLayer).toBeCloseTo(4)
-  for (let i = 0; i < 4; i++) speed.add(0, 1, 6)
+  for (let i = 0; i < 4; i++) expect(speed.add(0, 1, 6)).toBe(i === 3)
   expect(speed.msPerLayer).toBeCloseTo(1)
 })
 

@@ -71,17 +71,19 @@ export class Speed {
     }
   }
 
-  /** A run of the span of that index. */
-  add(span: number, rows: number, ms: number): void {
+  /** A run of the span of that index. True: it shows that the speed has changed. */
+  add(span: number, rows: number, ms: number): boolean {
     const runs = this.#spans[span]
-    if (!runs) return
+    if (!runs) return false
     if (rows <= MOST_STEP_ROWS) {
       runs.all.count += 1
       runs.all.ms += ms
       runs.all.squareMs += ms * ms
       keep(runs.steps, { ms, rows }, STEPS)
-      forget(runs.steps)
-    } else if (rows >= LEAST_CHUNK_ROWS) keep(runs.chunks, ms / rows, CHUNKS)
+      return forget(runs.steps)
+    }
+    if (rows >= LEAST_CHUNK_ROWS) keep(runs.chunks, ms / rows, CHUNKS)
+    return false
   }
 
   #perLayer(runs: (span: SpanRuns) => readonly number[]): number | null {
@@ -113,14 +115,15 @@ function keep<T>(window: T[], value: T, most: number): void {
 }
 
 /** Drops steps from before the speed changed; those that check drafts take longer anyway. */
-function forget(steps: Step[]): void {
+function forget(steps: Step[]): boolean {
   const newest = steps.slice(-CHANGED_STEPS)
   const older = steps.slice(0, -CHANGED_STEPS).filter(({ rows }) => rows === 1)
   const usual = midmean(older.map(({ ms }) => ms))
-  if (usual === null || newest.some(({ rows }) => rows > 1)) return
+  if (usual === null || newest.some(({ rows }) => rows > 1)) return false
   const slower = newest.every(({ ms }) => ms > usual * CHANGED)
   const faster = newest.every(({ ms }) => ms < usual / CHANGED)
   if (slower || faster) steps.splice(0, steps.length - CHANGED_STEPS)
+  return slower || faster
 }
 
 /** Mean of the middle half: as robust as a median, and right where runs are of two kinds. */

@@ -78,8 +78,10 @@ export class StageService implements StageApi {
         stepTimes: () => this.#stepTimes,
         onRun: (span, rows, ms) => {
           this.#ranAt = this.#clock.now()
-          this.#active?.part?.speed.add(span, rows, ms)
-          this.#cancelStats ??= this.#clock.after(STATS_MS, () => this.#tellStats())
+          const isOther = this.#active?.part?.speed.add(span, rows, ms) === true
+          // Layers may have to move: that is told at once.
+          if (isOther) this.#tellStats()
+          else this.#cancelStats ??= this.#clock.after(STATS_MS, () => this.#tellStats())
         },
       })
       this.#open = { options, ring }
