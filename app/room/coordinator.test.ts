@@ -193,7 +193,7 @@ test('small gains move no layers, lasting large ones do, and not all the time', 
   desk.now += CONFIRM_MS
   expect(desk.run()).toEqual(['plan', 'activate'])
   expect(desk.state.notes.at(-1)?.text).toBe(
-    'Moved layers 5–6 from P to P: P slowed down 3 times.',
+    'Moved layers 5–6 from P 2 to P: P 2 slowed down 3 times.',
   )
   desk.now += SETTLE_MS
   desk.tell('b', { msPerLayer: 1, slowdown: 1, running: 1 })

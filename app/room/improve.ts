@@ -5,6 +5,7 @@ import type { RingPlan, RingStage } from '../../workers/ring/types.ts'
 import type { Decision, Memory, Situation } from './coordinator.ts'
 import type { DealDevice, Dealt } from './deal.ts'
 import { memberOf, sameEpoch } from './membership.ts'
+import { namesIn } from './names.ts'
 import { causeOf, listOf, type NameOf } from './notes.ts'
 import { runningIn } from './running.ts'
 
@@ -128,8 +129,9 @@ export function isStillWanted(
 }
 
 /** How a device is called in notes. */
-export function nameIn({ facts }: Pick<Situation, 'facts'>): NameOf {
-  return (device) => facts.get(device)?.name || 'a phone'
+export function nameIn({ state, facts }: Pick<Situation, 'state' | 'facts'>): NameOf {
+  const names = namesIn(state.members, facts)
+  return (device) => names.get(device) || facts.get(device)?.name || 'a phone'
 }
 
 function cameWords(situation: Situation, devices: readonly string[]): string {

@@ -3,6 +3,7 @@ import type { Manifest } from '../../model-split/manifest.ts'
 import type { Epoch } from '../../workers/ring/types.ts'
 import { isWhole, memberOf, sameEpoch, type RoomState } from './membership.ts'
 import type { Facts } from './protocol.ts'
+import { namesIn } from './names.ts'
 import { stageMs } from './step-times.ts'
 import type { Thread } from './thread.ts'
 import type { DeviceView, Knock, RoomStatus, RoomView } from './types.ts'
@@ -37,9 +38,7 @@ export function viewOf(known: Known): RoomView {
     epoch: state?.active?.epoch ?? null,
     link,
     code,
-    devices: state
-      ? state.members.map(({ device }) => deviceOf(known, state, device))
-      : [],
+    devices: state ? devicesOf(known, state) : [],
     lapMs: lapOf(known),
     notes: state?.notes ?? [],
     messages: thread.path,
@@ -77,14 +76,25 @@ function othersAsking({ self, facts }: Known): number {
   return sum
 }
 
-function deviceOf(known: Known, state: RoomState, device: string): DeviceView {
+function devicesOf(known: Known, state: RoomState): DeviceView[] {
+  const names = namesIn(state.members, known.facts)
+  return state.members.map(({ device }) => ({
+    ...deviceOf(known, state, device),
+    name: names.get(device) ?? '',
+  }))
+}
+
+function deviceOf(
+  known: Known,
+  state: RoomState,
+  device: string,
+): Omit<DeviceView, 'name'> {
   const facts = known.facts.get(device)
   const plan = state.active && isWhole(state, state.active) ? state.active : state.next
   const stage = plan?.stages.find((one) => one.device === device)
   const benched = state.benched.find((one) => one.device === device)
   return {
     id: device,
-    name: facts?.name ?? '',
     self: device === known.self,
     coordinator: device === state.coordinator,
     engine: facts?.engine ?? 'wasm',
