@@ -16,7 +16,10 @@ export function stageMs(
   return msPerLayer * (stage.to - stage.from) + (starter ? (msStarter ?? 0) : 0)
 }
 
-/** Null where a device of it has not told yet. A token's hidden state is short: ways are half a round trip. */
+/**
+ * Null where a device of it has not told yet. A token's hidden state is short, so that ways are
+ * half a round trip.
+ */
 export function stepTimes(
   stages: readonly RingStage[],
   facts: ReadonlyMap<string, Pick<Facts, 'msPerLayer' | 'msStarter' | 'links'>>,

@@ -113,7 +113,10 @@ export interface StageApi {
   stop(sequence: number): Promise<void>
   /** Forgets a sequence on every stage. */
   forget(sequence: number): Promise<void>
-  /** Called about twice a second while something runs, and at once when its speed or what is held changes. */
+  /**
+   * Called about twice a second while something runs, and at once when its speed or what is
+   * held changes.
+   */
   onStats(listener: (stats: StageStats) => void): Promise<void>
   close(): Promise<void>
 }
