@@ -131,7 +131,7 @@ export function isStillWanted(
 /** How a device is called in notes. */
 export function nameIn({ state, facts }: Pick<Situation, 'state' | 'facts'>): NameOf {
   const names = namesIn(state.members, facts)
-  return (device) => names.get(device) || facts.get(device)?.name || 'a phone'
+  return (device) => names.get(device) || 'a phone'
 }
 
 function cameWords(situation: Situation, devices: readonly string[]): string {

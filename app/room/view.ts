@@ -27,6 +27,7 @@ export interface Known {
 
 export function viewOf(known: Known): RoomView {
   const { state, manifest, link, code, thread, knocks, notice } = known
+  const names = namesIn(state?.members ?? [], known.facts)
   return {
     status: statusOf(known),
     model: manifest && {
@@ -38,7 +39,11 @@ export function viewOf(known: Known): RoomView {
     epoch: state?.active?.epoch ?? null,
     link,
     code,
-    devices: state ? devicesOf(known, state) : [],
+    devices: state
+      ? state.members.map(({ device }) =>
+          deviceOf(known, state, device, names.get(device) ?? ''),
+        )
+      : [],
     lapMs: lapOf(known),
     notes: state?.notes ?? [],
     messages: thread.path,
@@ -76,25 +81,19 @@ function othersAsking({ self, facts }: Known): number {
   return sum
 }
 
-function devicesOf(known: Known, state: RoomState): DeviceView[] {
-  const names = namesIn(state.members, known.facts)
-  return state.members.map(({ device }) => ({
-    ...deviceOf(known, state, device),
-    name: names.get(device) ?? '',
-  }))
-}
-
 function deviceOf(
   known: Known,
   state: RoomState,
   device: string,
-): Omit<DeviceView, 'name'> {
+  name: string,
+): DeviceView {
   const facts = known.facts.get(device)
   const plan = state.active && isWhole(state, state.active) ? state.active : state.next
   const stage = plan?.stages.find((one) => one.device === device)
   const benched = state.benched.find((one) => one.device === device)
   return {
     id: device,
+    name,
     self: device === known.self,
     coordinator: device === state.coordinator,
     engine: facts?.engine ?? 'wasm',

@@ -10,7 +10,7 @@ export interface StepTimes {
 }
 
 /** Share of a step's time that a further one in its batch is reckoned with; measured, less. */
-export const BATCH_SHARE = 0.5
+const BATCH_SHARE = 0.5
 
 /**
  * The batch by which most tokens come. Larger ones take less time each, but they travel
@@ -18,11 +18,16 @@ export const BATCH_SHARE = 0.5
  * that wait. With batches of n each, tokens come no faster than all sequences in one lap, and
  * n in the busiest stage's time (Little's law).
  * @param sequences that are being answered.
+ * @param share of a step's time that a further one in its batch takes.
  */
-export function batchSize(sequences: number, step: StepTimes): number {
+export function batchSize(
+  sequences: number,
+  step: StepTimes,
+  share = BATCH_SHARE,
+): number {
   let best = { size: 1, rate: 0 }
   for (let size = 1; size <= sequences; size++) {
-    const longer = 1 + (size - 1) * BATCH_SHARE
+    const longer = 1 + (size - 1) * share
     const lap = step.workMs * longer + step.waysMs
     const rate = Math.min(sequences / lap, size / (step.busiestMs * longer))
     if (rate > best.rate * 1.0001) best = { size, rate }

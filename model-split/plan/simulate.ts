@@ -102,7 +102,7 @@ export function simulateRing(
     if (!first) return []
     const open = tokensAt.filter((t, s) => t.length < (sequences[s]?.newTokens ?? 0))
     const alone = first.prefill || batchShare === undefined
-    const most = alone ? 1 : batchSize(open.length, times)
+    const most = alone ? 1 : batchSize(open.length, times, batchShare)
     const like = (frame: Frame) => !frame.prefill && frame.closing === first.closing
     const taken = [first, ...queue.slice(1).filter(like)].slice(0, most)
     waiting[i] = queue.filter((frame) => !taken.includes(frame))
